@@ -1,0 +1,141 @@
+package cow
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Whole asks CopyUp for all of a file's data.
+const Whole = int64(1<<63 - 1)
+
+// StageCopy stages a copy of the lower object ref: type, data up to limit bytes
+// (what a truncation is about to drop is never copied), owner, attributes, mode
+// and times. The data is on disk when it returns, unless the mount is volatile.
+func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
+	st, err := w.stageCopy(s, ref, limit)
+	if err != nil {
+		return nil, fmt.Errorf("copy up %q of layer %s: %w", ref.Path, s.Lowers[ref.Layer].Path, err)
+	}
+	return st, nil
+}
+
+func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
+	lower := s.Lowers[ref.Layer]
+	src, err := lower.PathFd(ref.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer sys.Close(src)
+	st, err := sys.StatAt(src, "")
+	if err != nil {
+		return nil, err
+	}
+	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
+	if err := w.fillStaged(out, s, lower, ref, src, &st, limit); err != nil {
+		out.Discard()
+		return nil, err
+	}
+	return out, nil
+}
+
+func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
+	if err := w.makeLike(out.name, src, st); err != nil {
+		return err
+	}
+	dst, err := out.PathFd()
+	if err != nil {
+		return err
+	}
+	defer sys.Close(dst)
+	regular := st.Mode&sys.S_IFMT == sys.S_IFREG
+	var data int
+	if regular {
+		if data, err = sys.OpenAt(w.work, out.name, sys.O_RDWR, 0); err != nil {
+			return err
+		}
+		defer sys.Close(data)
+		if err := w.copyFrom(lower, ref.Path, data, min(limit, st.Size)); err != nil {
+			return err
+		}
+	}
+	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
+		return err
+	}
+	if err := w.copyMeta(dst, src, st); err != nil {
+		return err
+	}
+	if regular && !w.volatile {
+		if err := w.step("sync"); err != nil {
+			return err
+		}
+		return sys.SyncFd(data, false)
+	}
+	return nil
+}
+
+func (w *Writer) copyFrom(lower *layers.Layer, p string, dst int, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	src, err := lower.Open(p, sys.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(src)
+	return w.copyData(dst, src, size)
+}
+
+// makeLike makes an empty object of src's type in work.
+func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
+	if err := w.step("make"); err != nil {
+		return err
+	}
+	switch t := st.Mode & sys.S_IFMT; t {
+	case sys.S_IFDIR:
+		return sys.MkdirAt(w.work, name, 0o700)
+	case sys.S_IFLNK:
+		target, err := sys.ReadlinkAt(src, "")
+		if err != nil {
+			return err
+		}
+		return sys.SymlinkAt(target, w.work, name)
+	case sys.S_IFREG:
+		return sys.MknodAt(w.work, name, t|0o600, 0)
+	default:
+		return sys.MknodAt(w.work, name, t|0o600, st.Rdev)
+	}
+}
+
+// stampOrigin writes what keeps the object's identity: the origin and, for a
+// hard link, the index name and the count of names it had below.
+func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst int, st *sys.Stat) error {
+	h, err := s.Handle(ref)
+	if err != nil && !errors.Is(err, sys.ENOTSUP) && !errors.Is(err, sys.EOVERFLOW) {
+		return err
+	}
+	linked := !out.dir && st.Nlink > 1
+	if linked && (len(h) == 0 || w.index < 0) {
+		return nil // the link breaks here; an origin would make two contents one file
+	}
+	if err := w.setOrigin(dst, st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
+		return err
+	}
+	out.origin = true
+	if !linked {
+		return nil
+	}
+	if err := w.setMark(dst, layers.SuffixNlink, layers.NlinkMark(uint64(st.Nlink), 1)); err != nil {
+		if errors.Is(err, sys.EPERM) && w.Prefix == layers.PrefixUser {
+			return nil // a special file in a user.* upper: the copy leaves its links (docs/semantics.md)
+		}
+		return err
+	}
+	out.index = h.IndexName()
+	return nil
+}
+
+// Index is the name the object gets in work/index; "" if it is published under its own name.
+func (s *Staged) Index() string { return s.index }

@@ -1,0 +1,81 @@
+package cow
+
+import (
+	"fmt"
+
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Link gives the object behind fd the name in the directory at; hides: a
+// whiteout may be there and is replaced. EEXIST: upper has the name.
+func (w *Writer) Link(fd int, at, name string, hides, hasOrigin bool) error {
+	d, err := w.Upper.Dir(at)
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	if hasOrigin {
+		if err := w.markImpure(d.Fd); err != nil {
+			return err
+		}
+	}
+	if err := w.link(fd, d.Fd, name, hides); err != nil {
+		return fmt.Errorf("link %q: %w", layers.Join(at, name), err)
+	}
+	return nil
+}
+
+func (w *Writer) link(fd, dir int, name string, hides bool) error {
+	if err := w.step("link"); err != nil {
+		return err
+	}
+	if !hides || w.plain {
+		return sys.LinkFd(fd, dir, name)
+	}
+	temp := w.temp()
+	if err := sys.LinkFd(fd, w.work, temp); err != nil {
+		return err
+	}
+	if err := w.step("publish"); err != nil {
+		_ = sys.UnlinkAt(w.work, temp)
+		return err
+	}
+	err := w.moveOver(temp, dir, name, false, true)
+	if err != nil {
+		_ = sys.UnlinkAt(w.work, temp)
+	}
+	return err
+}
+
+// LinkUp gives the indexed object its own name in upper where only a lower
+// shows it (ovl_link_up). names is the union's count, lowerNlink the lower's: the
+// count is written relative to the lower while upper's changes, so that a crash
+// in between leaves it right.
+func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error {
+	fd, err := sys.PathAt(w.index, index)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	err = w.setMark(fd, layers.SuffixNlink, fmt.Appendf(nil, "L%+d", int64(names)-int64(lowerNlink)))
+	if err == nil {
+		err = w.Link(fd, at, name, false, true)
+	}
+	if err != nil {
+		return err
+	}
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
+	}
+	return w.setMark(fd, layers.SuffixNlink, layers.NlinkMark(names, uint64(st.Nlink)))
+}
+
+// DropIndex removes the indexed object once the union has no name of it.
+func (w *Writer) DropIndex(index string) error {
+	if err := w.step("drop index"); err != nil {
+		return err
+	}
+	return ignore(sys.UnlinkAt(w.index, index), sys.ENOENT)
+}

@@ -1,0 +1,274 @@
+package cow
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Errors of OpenWriter that callers tell apart.
+var (
+	ErrInUse       = errors.New("in use by another mount")
+	ErrUnsupported = errors.New("the file system lacks what an upper needs")
+)
+
+// Writer changes one upper.
+type Writer struct {
+	Upper  *layers.Layer
+	Prefix string   // of the marks it writes; immutable
+	Inject Injector // nil in production; set before first use
+
+	plain    bool // a volume: in place, no marks
+	volatile bool
+	noACL    bool
+	devices  bool // whiteouts can be devices, renames can leave one behind
+
+	base  int // descriptor of work itself, holding the flock
+	work  int // work/work: staging
+	index int // work/index; -1 without
+	seq   atomic.Uint64
+
+	whiteMu  sync.Mutex
+	whiteout string // guarded by whiteMu: name in work of the device that is linked for each whiteout
+}
+
+// Options of an upper.
+type Options struct {
+	UserXattr bool // marks in user.overlay.*, whoever mounts
+	Volatile  bool
+	NoACL     bool
+	NoIndex   bool
+}
+
+const (
+	volatileMark = "incompat/volatile"
+	marksFile    = "unionmount.marks"
+)
+
+// OpenWriter takes the lock on work, checks that upper's file system has what an
+// upper needs, decides the namespace of the marks and sweeps what a crash left.
+func OpenWriter(upper *layers.Layer, work string, o Options) (w *Writer, err error) {
+	w = &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, work: -1, index: -1}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	if w.base, err = sys.Open(work, sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
+		return nil, fmt.Errorf("open work %s: %w", work, err)
+	}
+	if err = sys.Flock(w.base, true); err != nil {
+		if err == sys.EWOULDBLOK {
+			err = ErrInUse
+		}
+		return nil, fmt.Errorf("lock work %s: %w", work, err)
+	}
+	if err = w.refuseVolatile(work); err != nil {
+		return nil, err
+	}
+	if w.work, err = w.subdir("work"); err != nil {
+		return nil, fmt.Errorf("make %s/work: %w", work, err)
+	}
+	if err = w.sweep(); err != nil {
+		return nil, fmt.Errorf("sweep %s/work: %w", work, err)
+	}
+	if err = w.probe(o); err != nil {
+		return nil, fmt.Errorf("upper %s: %w", upper.Path, err)
+	}
+	if !o.NoIndex {
+		if w.index, err = w.subdir("index"); err != nil {
+			return nil, fmt.Errorf("make %s/index: %w", work, err)
+		}
+	}
+	if o.Volatile {
+		err = os.MkdirAll(filepath.Join(work, "work", volatileMark), 0o700)
+	}
+	return w, err
+}
+
+// PlainWriter changes a volume: in place, without marks.
+func PlainWriter(tree *layers.Layer) *Writer {
+	return &Writer{Upper: tree, plain: true, base: -1, work: -1, index: -1}
+}
+
+// Close gives up the lock and the descriptors; the upper layer stays its owner's.
+func (w *Writer) Close() {
+	for _, fd := range []int{w.index, w.work, w.base} {
+		if fd >= 0 {
+			_ = sys.Close(fd) // directories: nothing to lose
+		}
+	}
+}
+
+// Index is the read side of work/index; nil without.
+func (w *Writer) Index() *layers.Index {
+	if w.index < 0 {
+		return nil
+	}
+	return &layers.Index{Dir: w.index, Prefix: w.Prefix}
+}
+
+func (w *Writer) refuseVolatile(work string) error {
+	mark := filepath.Join(work, "work", volatileMark)
+	if _, err := os.Lstat(mark); err == nil {
+		return fmt.Errorf("upper was mounted volatile and may be damaged by a crash: check it, then remove %s", mark)
+	}
+	return nil
+}
+
+func (w *Writer) subdir(name string) (int, error) {
+	if err := sys.MkdirAt(w.base, name, 0o700); err != nil && err != sys.EEXIST {
+		return -1, err
+	}
+	return sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+}
+
+// sweep removes what a crash left in staging: nothing there was ever visible.
+func (w *Writer) sweep() error {
+	var names []string
+	if err := sys.ReadDir(w.work, func(e sys.Dirent) error {
+		names = append(names, e.Name)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := w.destroy(w.work, n); err != nil {
+			return fmt.Errorf("remove %q: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// destroy removes name in dir and all below it.
+func (w *Writer) destroy(dir int, name string) error {
+	err := sys.UnlinkAt(dir, name)
+	if err != sys.EISDIR && err != sys.EPERM {
+		return ignore(err, sys.ENOENT)
+	}
+	fd, err := sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+	if err == sys.EACCES { // ours, but closed to its owner
+		if err = sys.ChmodAt(dir, name, 0o700); err == nil {
+			fd, err = sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	var names []string
+	if err := sys.ReadDir(fd, func(e sys.Dirent) error { names = append(names, e.Name); return nil }); err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := w.destroy(fd, n); err != nil {
+			return err
+		}
+	}
+	return sys.RmdirAt(dir, name)
+}
+
+// ignore drops one errno that means "already so".
+func ignore(err error, as sys.Errno) error {
+	if err == as {
+		return nil
+	}
+	return err
+}
+
+// temp draws a name in work that nobody has: "#" and a number, as the kernel's (ovl_tempname).
+func (w *Writer) temp() string { return "#" + strconv.FormatUint(w.seq.Add(1), 16) }
+
+// probe finds out what the file system of upper can do.
+func (w *Writer) probe(o Options) error {
+	name := w.temp()
+	fd, err := sys.OpenAt(w.work, name, sys.O_RDWR|sys.O_CREAT|sys.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("create in work: %w", err)
+	}
+	defer sys.Close(fd)
+	defer func() { _ = sys.UnlinkAt(w.work, name) }() // swept at the next mount at the latest
+	if err := w.probeUpper(name); err != nil {
+		return err
+	}
+	if w.Prefix, err = w.choosePrefix(fd, o.UserXattr); err != nil {
+		return err
+	}
+	w.devices = w.probeWhiteout(name)
+	return w.recordPrefix()
+}
+
+// probeUpper makes sure that work and upper lie in one mount of one file system that can exchange names.
+func (w *Writer) probeUpper(name string) error {
+	d, err := w.Upper.Dir("")
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	// An exchange with a name that isn't there says ENOENT where both sides could be exchanged.
+	err = sys.RenameAt(w.work, name, d.Fd, ".unionmount-probe-"+name[1:], sys.RENAME_EXCHANGE)
+	switch err {
+	case sys.ENOENT:
+		return nil
+	case sys.EXDEV:
+		return fmt.Errorf("work is on another file system or mount: %w", err)
+	case sys.EROFS:
+		return fmt.Errorf("read-only file system: %w", err)
+	case sys.EACCES, sys.EPERM:
+		return fmt.Errorf("no permission to change it: %w", err)
+	case sys.EINVAL, sys.ENOSYS:
+		return fmt.Errorf("%w: no RENAME_EXCHANGE", ErrUnsupported)
+	}
+	return err
+}
+
+// choosePrefix decides where marks go: as recorded, as asked, trusted where possible, else user.
+func (w *Writer) choosePrefix(fd int, user bool) (string, error) {
+	recorded, err := os.ReadFile(sys.ProcPath(w.base) + "/" + marksFile)
+	was := string(recorded)
+	can := func(prefix string) bool { return sys.SetXattrFd(fd, prefix+"probe", []byte("y"), 0) == nil }
+	switch {
+	case err == nil && was == layers.PrefixTrusted && user:
+		return "", fmt.Errorf("its marks are in %s*: mount it without userxattr", was)
+	case err == nil && (was == layers.PrefixTrusted || was == layers.PrefixUser):
+		if !can(was) {
+			return "", fmt.Errorf("its marks are in %s*, which this user can't write: mount it as root", was)
+		}
+		return was, nil
+	case !user && can(layers.PrefixTrusted):
+		return layers.PrefixTrusted, nil
+	case can(layers.PrefixUser):
+		return layers.PrefixUser, nil
+	}
+	return "", fmt.Errorf("%w: neither trusted.* nor user.* attributes", ErrUnsupported)
+}
+
+func (w *Writer) recordPrefix() error {
+	fd, err := sys.OpenAt(w.base, marksFile, sys.O_WRONLY|sys.O_CREAT|sys.O_EXCL, 0o644)
+	if err == sys.EEXIST {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = sys.Pwrite(fd, []byte(w.Prefix), 0, 0)
+	return errors.Join(err, sys.Close(fd))
+}
+
+// probeWhiteout tells whether devices 0/0 can be made and left behind by a rename.
+func (w *Writer) probeWhiteout(name string) bool {
+	to := w.temp()
+	if err := sys.RenameAt(w.work, name, w.work, to, sys.RENAME_WHITEOUT); err != nil {
+		return false
+	}
+	st, err := sys.StatAt(w.work, name)
+	_ = sys.UnlinkAt(w.work, to)
+	return err == nil && layers.IsWhiteout(&st)
+}

@@ -1,0 +1,306 @@
+package layers
+
+import (
+	"fmt"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// verdict is what one layer says about a name; the caller goes on as it tells.
+type verdict uint8
+
+const (
+	absent   verdict = iota // nothing here: ask the layer below
+	hidden                  // a whiteout: stop, there is no such name
+	leaf                    // no directory: it hides everything below, stop
+	opaque                  // a directory that hides everything below: stop
+	merging                 // a directory: go on and merge
+	covering                // a directory beside its own .wh. file: as opaque
+)
+
+// Root is the entry of the union's root.
+func (s *Stack) Root() (*Entry, error) {
+	e := &Entry{Lowers: s.rootRefs(0)}
+	var err error
+	if s.Upper != nil {
+		e.Upper = true
+		if e.Stat, err = s.Upper.Stat(""); err != nil {
+			return nil, err
+		}
+		m, err := s.readUpperRootMarks()
+		if err != nil {
+			return nil, err
+		}
+		e.upperXWhiteout, e.Impure = m.xwhite, m.impure
+		if m.opaque {
+			e.Lowers = nil
+		}
+	} else if e.Stat, err = s.Lowers[0].Stat(""); err != nil {
+		return nil, err
+	}
+	e.Ino = s.dirNumber(e)
+	return e, nil
+}
+
+func (s *Stack) readUpperRootMarks() (dirMarks, error) {
+	if s.Plain {
+		return dirMarks{}, nil
+	}
+	d, err := s.Upper.Dir("")
+	if err != nil {
+		return dirMarks{}, err
+	}
+	defer d.Release()
+	return s.readMarks(d.Fd, ".")
+}
+
+func (s *Stack) rootRefs(first int) []Ref {
+	refs := make([]Ref, 0, len(s.Lowers)-first)
+	for i := first; i < len(s.Lowers); i++ {
+		l := s.Lowers[i]
+		r := Ref{Layer: i, Dev: l.Dev}
+		if st, err := l.Stat(""); err == nil {
+			r.Ino = st.Ino
+		}
+		if d, err := l.Dir(""); err == nil {
+			if m, err := s.readMarks(d.Fd, "."); err == nil {
+				r.xwhiteout = m.xwhite
+			}
+			d.Release()
+		}
+		refs = append(refs, r)
+	}
+	return refs
+}
+
+// Lookup finds name in the directory parent, which upper has at path at (if it
+// has it). ENOENT: no layer has it, or a whiteout hides it. Other errors name layer and path.
+func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
+	if !s.Plain && IsReserved(name) {
+		return nil, sys.ENOENT
+	}
+	e := &Entry{LowerPath: Join(parent.LowerPath, name)}
+	lowerName, lowers := name, parent.Lowers
+	if parent.Upper && s.Upper != nil {
+		v, m, err := s.peekUpper(parent, at, name, e)
+		if err != nil {
+			return nil, s.wrap(s.Upper, Join(at, name), err)
+		}
+		switch v {
+		case hidden:
+			return nil, sys.ENOENT
+		case leaf, opaque, covering:
+			return e, nil
+		case merging:
+			if m.redirect != "" {
+				return s.redirected(parent, e, m.redirect)
+			}
+		}
+	}
+	return s.withLowers(e, lowers, lowerName)
+}
+
+// redirected completes an upper directory whose lower part lies elsewhere.
+func (s *Stack) redirected(parent, e *Entry, redirect string) (*Entry, error) {
+	var err error
+	if redirect[0] == '/' {
+		e.LowerPath = redirect[1:]
+		e.Lowers, err = s.resolve(0, redirect)
+		if err != nil {
+			return nil, err
+		}
+		e.Ino = s.dirNumber(e)
+		return e, nil
+	}
+	e.LowerPath = Join(parent.LowerPath, redirect)
+	return s.withLowers(e, parent.Lowers, redirect)
+}
+
+// withLowers completes e with what the lowers have, if upper's part (if any) merges.
+func (s *Stack) withLowers(e *Entry, lowers []Ref, name string) (*Entry, error) {
+	refs, st, err := s.mergeLowers(lowers, name)
+	if err != nil {
+		return nil, err
+	}
+	dir := len(refs) > 0 && st.Mode&sys.S_IFMT == sys.S_IFDIR
+	switch {
+	case e.Upper:
+		if dir {
+			e.Lowers = refs
+		}
+		if len(e.Lowers) > 0 || e.Ino == 0 {
+			e.Ino = s.dirNumber(e)
+		}
+		return e, nil
+	case len(refs) == 0:
+		return nil, sys.ENOENT
+	case dir:
+		e.Lowers, e.Stat = refs, st
+		e.Ino = s.dirNumber(e)
+		return e, nil
+	}
+	return s.lowerLeaf(e, refs[0], st)
+}
+
+// lowerLeaf completes the entry of a lower object that is no directory; a hard
+// link that was copied up by another name is found in the index.
+func (s *Stack) lowerLeaf(e *Entry, ref Ref, st sys.Stat) (*Entry, error) {
+	e.Lowers, e.Stat = []Ref{ref}, st
+	e.Ino = s.IDs.Number(ref.Dev, ref.Ino)
+	name, got, err := s.indexed(ref, &st)
+	if err != nil {
+		return nil, s.wrap(s.Lowers[ref.Layer], ref.Path, err)
+	}
+	if name != "" {
+		e.Upper, e.Index, e.Stat = true, name, got
+	}
+	return e, nil
+}
+
+// peekUpper asks the upper and fills e with its part.
+func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, dirMarks, error) {
+	d, err := s.Upper.Dir(at)
+	if err != nil {
+		return absent, dirMarks{}, err
+	}
+	defer d.Release()
+	v, m, st, err := s.peek(d.Fd, name, parent.upperXWhiteout, len(parent.Lowers) > 0)
+	if err != nil || v == absent || v == hidden {
+		return v, m, err
+	}
+	e.Upper, e.Stat = true, st
+	e.upperXWhiteout, e.Impure = m.xwhite, m.impure
+	if s.Plain {
+		e.Ino = s.IDs.Number(st.Dev, st.Ino)
+		return v, m, nil
+	}
+	number, h, err := s.originOf(d.Fd, name)
+	if err != nil {
+		return v, m, err
+	}
+	if number == 0 {
+		number = s.IDs.Number(st.Dev, st.Ino)
+	}
+	e.Ino = number
+	if v == leaf && st.Nlink > 1 && len(h) > 0 && s.Index != nil {
+		x := h.IndexName()
+		if got, err := s.Index.Stat(x); err == nil && got.Ino == st.Ino {
+			e.Index = x
+		}
+	}
+	return v, m, nil
+}
+
+// peek asks one directory about one name. below: there are layers that a .wh. file could hide.
+func (s *Stack) peek(dir int, name string, xwhite, below bool) (verdict, dirMarks, sys.Stat, error) {
+	st, err := sys.StatAt(dir, name)
+	if err == sys.ENOENT && below && !s.Plain {
+		hides, err := aufsHides(dir, name)
+		if err == nil && hides {
+			return hidden, dirMarks{}, st, nil
+		}
+		return absent, dirMarks{}, st, err
+	}
+	if err == sys.ENOENT {
+		return absent, dirMarks{}, st, nil
+	}
+	if err != nil {
+		return absent, dirMarks{}, st, err
+	}
+	if s.Plain {
+		return leafOr(merging, &st), dirMarks{}, st, nil
+	}
+	if IsWhiteout(&st) || xwhite && isXattrWhiteout(dir, name, &st) {
+		return hidden, dirMarks{}, st, nil
+	}
+	if st.Mode&sys.S_IFMT != sys.S_IFDIR {
+		return leaf, dirMarks{}, st, nil
+	}
+	m, err := s.readMarks(dir, name)
+	if err != nil {
+		return absent, m, st, err
+	}
+	if m.opaque {
+		return opaque, m, st, nil
+	}
+	if below && m.redirect == "" {
+		if hides, err := aufsHides(dir, name); err != nil || hides {
+			return covering, m, st, err
+		}
+	}
+	return merging, m, st, nil
+}
+
+func leafOr(v verdict, st *sys.Stat) verdict {
+	if st.Mode&sys.S_IFMT == sys.S_IFDIR {
+		return v
+	}
+	return leaf
+}
+
+// mergeLowers asks the lower parts of a directory, topmost first, and returns
+// what makes up name and the stat of its topmost object; no refs: not there.
+func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat, err error) {
+	for i := 0; i < len(lowers); i++ {
+		r := lowers[i]
+		l := s.Lowers[r.Layer]
+		d, err := l.Dir(r.Path)
+		if err != nil {
+			return nil, top, s.wrap(l, r.Path, err)
+		}
+		v, m, st, err := s.peek(d.Fd, name, r.xwhiteout, i < len(lowers)-1)
+		d.Release()
+		if err != nil {
+			return nil, top, s.wrap(l, Join(r.Path, name), err)
+		}
+		if v == absent {
+			continue
+		}
+		if v == hidden || v == leaf && len(refs) > 0 {
+			return refs, top, nil
+		}
+		if len(refs) == 0 {
+			top = st
+		}
+		refs = append(refs, Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite})
+		if v != merging {
+			return refs, top, nil
+		}
+		if m.redirect == "" {
+			continue
+		}
+		if m.redirect[0] == '/' {
+			more, err := s.resolve(r.Layer+1, m.redirect)
+			return append(refs, more...), top, err
+		}
+		name = m.redirect
+	}
+	return refs, top, nil
+}
+
+// LowerHas tells whether the lowers show name in the directory parent: whether
+// an upper name there needs a whiteout when it goes.
+func (s *Stack) LowerHas(parent *Entry, name string) (bool, error) {
+	refs, _, err := s.mergeLowers(parent.Lowers, name)
+	return len(refs) > 0, err
+}
+
+// dirNumber draws a directory's number: that of its topmost lower part, so that copy-up doesn't change it.
+func (s *Stack) dirNumber(e *Entry) uint64 {
+	if len(e.Lowers) > 0 {
+		return s.IDs.Number(e.Lowers[0].Dev, e.Lowers[0].Ino)
+	}
+	if e.Ino != 0 {
+		return e.Ino
+	}
+	return s.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+}
+
+// wrap names layer and path in an error that isn't part of every day's work.
+func (s *Stack) wrap(l *Layer, p string, err error) error {
+	switch err {
+	case sys.ENOENT, sys.ENAMETOOL, sys.EACCES, sys.ENOTDIR:
+		return err
+	}
+	return fmt.Errorf("look up %q in layer %s: %w", p, l.Path, err)
+}

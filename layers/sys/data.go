@@ -1,0 +1,73 @@
+package sys
+
+import "golang.org/x/sys/unix"
+
+// Pread reads at off until buf is full or the file ends.
+func Pread(fd int, buf []byte, off int64) (int, error) {
+	done := 0
+	for done < len(buf) {
+		n, err := unix.Pread(fd, buf[done:], off+int64(done))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// Pwrite writes all of buf at off with the RWF_* flags; a short count comes with its error.
+func Pwrite(fd int, buf []byte, off int64, flags int) (int, error) {
+	done := 0
+	for done < len(buf) {
+		var n int
+		var err error
+		if flags == 0 {
+			n, err = unix.Pwrite(fd, buf[done:], off+int64(done))
+		} else {
+			n, err = unix.Pwritev2(fd, [][]byte{buf[done:]}, off+int64(done), flags)
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			return done, unix.EIO
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// Seek is lseek(2); whence may be SEEK_DATA or SEEK_HOLE.
+func Seek(fd int, off int64, whence int) (int64, error) { return unix.Seek(fd, off, whence) }
+
+// Truncate sets the length of the file behind a writable descriptor.
+func Truncate(fd int, size int64) error {
+	return retry(func() error { return unix.Ftruncate(fd, size) })
+}
+
+// Fallocate is fallocate(2).
+func Fallocate(fd int, mode uint32, off, length int64) error {
+	return retry(func() error { return unix.Fallocate(fd, mode, off, length) })
+}
+
+// Clone makes dst share all of src's blocks (FICLONE); an errno where the file system can't.
+func Clone(dst, src int) error { return unix.IoctlFileClone(dst, src) }
+
+// CopyRange is copy_file_range(2) at explicit offsets.
+func CopyRange(src int, srcOff int64, dst int, dstOff int64, n int) (int, error) {
+	var done int
+	err := retry(func() (err error) {
+		done, err = unix.CopyFileRange(src, &srcOff, dst, &dstOff, n, 0)
+		return err
+	})
+	return done, err
+}

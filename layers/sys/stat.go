@@ -1,0 +1,108 @@
+package sys
+
+import "golang.org/x/sys/unix"
+
+// StatAt stats one name in dir, not following it; "" means dir itself.
+func StatAt(dir int, name string) (st Stat, err error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	err = retry(func() error { return unix.Fstatat(dir, name, &st, flags) })
+	return st, err
+}
+
+// StatFd stats an open descriptor.
+func StatFd(fd int) (st Stat, err error) {
+	err = retry(func() error { return unix.Fstat(fd, &st) })
+	return st, err
+}
+
+// StatfsFd describes the file system behind fd.
+func StatfsFd(fd int) (st Statfs, err error) {
+	err = retry(func() error { return unix.Fstatfs(fd, &st) })
+	return st, err
+}
+
+// ReadlinkAt reads the symbolic link name in dir ("" for an O_PATH descriptor of the link).
+func ReadlinkAt(dir int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+// ChmodAt sets the permission bits of name in dir. A symbolic link is refused by the kernel's fchmodat2.
+func ChmodAt(dir int, name string, mode uint32) error {
+	return retry(func() error { return unix.Chmod(procChild(dir, name), mode) })
+}
+
+// ChmodFd sets the permission bits of the object behind fd, O_PATH included.
+func ChmodFd(fd int, mode uint32) error {
+	return retry(func() error { return unix.Chmod(ProcPath(fd), mode) })
+}
+
+// ChownFd sets the owner of the object behind fd (-1 leaves one as it is), a symbolic link's own included.
+func ChownFd(fd, uid, gid int) error {
+	return retry(func() error { return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH) })
+}
+
+// UtimesFd sets access and modification time of the object behind fd, O_PATH included.
+func UtimesFd(fd int, atime, mtime Timespec) error {
+	ts := []unix.Timespec{atime, mtime}
+	err := retry(func() error { return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH) })
+	if err == unix.EINVAL { // kernels before 5.8 refuse AT_EMPTY_PATH here
+		return retry(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, ProcPath(fd), ts, 0) })
+	}
+	return err
+}
+
+// AccessFd asks access(2) about the object behind fd.
+func AccessFd(fd int, mode uint32) error {
+	return retry(func() error { return unix.Faccessat(unix.AT_FDCWD, ProcPath(fd), mode, 0) })
+}
+
+// Mkdev joins a device number; Major and Minor split it.
+func Mkdev(major, minor uint32) uint64 { return unix.Mkdev(major, minor) }
+func Major(dev uint64) uint32          { return unix.Major(dev) }
+func Minor(dev uint64) uint32          { return unix.Minor(dev) }
+
+// Umask sets the process's file mode creation mask.
+func Umask(mask int) int { return unix.Umask(mask) }
+
+// Geteuid is the effective user of the process.
+func Geteuid() int { return unix.Geteuid() }
+
+// RaiseNoFile lifts the soft limit of descriptors to the hard one and returns it.
+func RaiseNoFile() (uint64, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, err
+	}
+	lim.Cur = lim.Max
+	return lim.Cur, unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+}
+
+// HasCap tells whether the process has the capability numbered c in effect.
+func HasCap(c uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[c/32].Effective&(1<<(c%32)) != 0
+}
+
+// Capability numbers (linux/capability.h).
+const (
+	CAP_CHOWN           = unix.CAP_CHOWN
+	CAP_DAC_OVERRIDE    = unix.CAP_DAC_OVERRIDE
+	CAP_DAC_READ_SEARCH = unix.CAP_DAC_READ_SEARCH
+	CAP_MKNOD           = unix.CAP_MKNOD
+	CAP_SYS_ADMIN       = unix.CAP_SYS_ADMIN
+)
+
+// Getegid is the effective group of the process.
+func Getegid() int { return unix.Getegid() }

@@ -1,0 +1,72 @@
+package sys
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The l-forms act on the last component itself; every path begins at a
+// descriptor, so that only the one name is resolved by the kernel.
+
+// GetXattrAt reads an extended attribute of name in dir. ENODATA: there is none.
+func GetXattrAt(dir int, name, attr string) ([]byte, error) {
+	return getXattr(func(buf []byte) (int, error) {
+		return unix.Lgetxattr(procChild(dir, name), attr, buf)
+	})
+}
+
+// GetXattrFd reads an extended attribute of the object behind fd, O_PATH included.
+func GetXattrFd(fd int, attr string) ([]byte, error) {
+	return getXattr(func(buf []byte) (int, error) {
+		return unix.Getxattr(ProcPath(fd), attr, buf)
+	})
+}
+
+func getXattr(read func([]byte) (int, error)) ([]byte, error) {
+	var small [256]byte
+	buf := small[:]
+	for {
+		n, err := read(buf)
+		switch err {
+		case nil:
+			return append([]byte(nil), buf[:n]...), nil
+		case unix.EINTR:
+		case unix.ERANGE:
+			if len(buf) >= 1<<16 {
+				return nil, err
+			}
+			buf = make([]byte, 1<<16)
+		default:
+			return nil, err
+		}
+	}
+}
+
+// SetXattrFd sets an extended attribute of the object behind fd, O_PATH included.
+func SetXattrFd(fd int, attr string, value []byte, flags int) error {
+	return retry(func() error { return unix.Setxattr(ProcPath(fd), attr, value, flags) })
+}
+
+// RemoveXattrFd removes an extended attribute of the object behind fd, O_PATH included.
+func RemoveXattrFd(fd int, attr string) error {
+	return retry(func() error { return unix.Removexattr(ProcPath(fd), attr) })
+}
+
+// ListXattrFd lists the extended attributes of the object behind fd, O_PATH included.
+func ListXattrFd(fd int) ([]string, error) {
+	raw, err := getXattr(func(buf []byte) (int, error) { return unix.Listxattr(ProcPath(fd), buf) })
+	if err != nil || len(raw) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"), nil
+}
+
+// ListXattrAt lists the extended attributes of name in dir.
+func ListXattrAt(dir int, name string) ([]string, error) {
+	raw, err := getXattr(func(buf []byte) (int, error) { return unix.Llistxattr(procChild(dir, name), buf) })
+	if err != nil || len(raw) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"), nil
+}
