@@ -18,6 +18,7 @@ type Move struct {
 	ReplacesDir     bool   // the new name is a directory that the union shows empty
 	Hides           bool   // the new name is or may be a whiteout
 	HasOrigin       bool   // the object carries an origin
+	NoReplace       bool   // in a volume: the kernel refuses if the name has come up meanwhile
 }
 
 // Rename makes the move in one visible step. cleared tells, also with an error,
@@ -59,6 +60,9 @@ func (w *Writer) rename(from, to int, m Move) error {
 		return err
 	}
 	var flags uint
+	if m.NoReplace && w.plain {
+		flags = sys.RENAME_NOREPLACE
+	}
 	if m.WhiteoutOld {
 		if w.devices {
 			flags = sys.RENAME_WHITEOUT
@@ -213,4 +217,14 @@ func (w *Writer) markMoved(dir int, name, redirect string, opaque bool) error {
 		return w.setMark(fd, layers.SuffixRedirect, []byte(redirect))
 	}
 	return w.setMark(fd, layers.SuffixOpaque, layers.Opaque())
+}
+
+// MarkOpaque makes the upper directory at hide everything below it.
+func (w *Writer) MarkOpaque(at string) error {
+	d, err := w.Upper.Dir(at)
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	return w.setMark(d.Fd, layers.SuffixOpaque, layers.Opaque())
 }

@@ -272,3 +272,40 @@ func (w *Writer) probeWhiteout(name string) bool {
 	_ = sys.UnlinkAt(w.work, to)
 	return err == nil && layers.IsWhiteout(&st)
 }
+
+// StampRoots ties index and upper together in the kernel's form, so that a kernel
+// overlay with index=on accepts them: the origin of the root, the upper of the index.
+func (w *Writer) StampRoots(s *layers.Stack) error {
+	if w.index < 0 || len(s.Lowers) == 0 {
+		return nil
+	}
+	root, err := w.Upper.Dir("")
+	if err != nil {
+		return err
+	}
+	defer root.Release()
+	if _, err := sys.GetXattrFd(root.Fd, w.Prefix+layers.SuffixOrigin); err == sys.ENODATA {
+		if h, err := s.Handle(layers.Ref{Layer: 0}); err == nil {
+			if err := w.setMark(root.Fd, layers.SuffixOrigin, h); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := sys.GetXattrFd(w.index, w.Prefix+layers.SuffixUpper); err == sys.ENODATA {
+		if h, err := layers.EncodeHandle(root.Fd, "", w.Upper.UUID, true); err == nil {
+			return w.setMark(w.index, layers.SuffixUpper, h)
+		}
+	}
+	return nil
+}
+
+// ClearVolatile says that a volatile upper was unmounted in order: everything is synced and the mark goes.
+func (w *Writer) ClearVolatile() error {
+	if !w.volatile || w.work < 0 {
+		return nil
+	}
+	if err := sys.SyncFS(w.work); err != nil {
+		return err
+	}
+	return w.destroy(w.work, "incompat")
+}

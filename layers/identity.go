@@ -73,3 +73,11 @@ func (id *Identity) slot(dev uint64) uint64 {
 	id.devs.Store(&devs)
 	return uint64(len(old))
 }
+
+// Invent draws a number for a directory that no device has.
+func (id *Identity) Invent() uint64 {
+	id.mu.Lock()
+	n := uint64(len(id.wide))
+	id.mu.Unlock()
+	return id.Number(^uint64(0), 1<<inoBits|n)
+}

@@ -304,3 +304,12 @@ func (s *Stack) wrap(l *Layer, p string, err error) error {
 	}
 	return fmt.Errorf("look up %q in layer %s: %w", p, l.Path, err)
 }
+
+// LookupLower stats what the lowers alone show as name in parent. ENOENT: nothing.
+func (s *Stack) LookupLower(parent *Entry, name string) (sys.Stat, error) {
+	refs, st, err := s.mergeLowers(parent.Lowers, name)
+	if err == nil && len(refs) == 0 {
+		err = sys.ENOENT
+	}
+	return st, err
+}

@@ -1,2 +1,20 @@
-// Package unionfs serves one union over FUSE: the node tree, the tree's locks and every FUSE method.
+// Package unionfs serves one union over FUSE: the node tree, all of its locks
+// and every FUSE method. It knows neither the form of marks (package layers) nor
+// how a change reaches the disk (package cow), and nothing of volumes' names: a
+// volume is a tree of one writable layer that hangs on a node (route.go).
+//
+// Locks, to be acquired downwards only:
+//
+//	node.copyMu          one node at a time; held while staging; ancestors are finished first, never nested
+//	  FS.renameMu        read: derive an upper path, publish; write: rename only
+//	    node.dirMu       parent before child; two directories only with renameMu write-held
+//	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu
+//
+// Reads and writes of data hold no tree or node lock. No notification is ever
+// sent to the kernel: in the union nothing changes but through it, and nothing
+// of a volume is cached.
+//
+// A node's entry is an immutable value behind an atomic pointer; a copy-up ends
+// in one swap of it. A node's data is reached through descriptors that belong to
+// the node, not to a handle: the kernel may never send OPEN.
 package unionfs

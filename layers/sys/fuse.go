@@ -76,3 +76,6 @@ func mountBit(word string) (set, clear uintptr) {
 	}
 	return 0, 0
 }
+
+// DetachMount takes away a mount whose server failed to start.
+func DetachMount(target string) error { return unix.Unmount(target, unix.MNT_DETACH) }

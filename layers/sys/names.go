@@ -51,3 +51,6 @@ func SyncFd(fd int, dataOnly bool) error {
 	}
 	return retry(func() error { return unix.Fsync(fd) })
 }
+
+// SyncFS writes everything of the file system behind fd to disk.
+func SyncFS(fd int) error { return retry(func() error { return unix.Syncfs(fd) }) }

@@ -71,3 +71,20 @@ func ProcPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // procChild names one entry of the directory behind dir.
 func procChild(dir int, name string) string { return ProcPath(dir) + "/" + name }
+
+// Dup duplicates a descriptor.
+func Dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
+
+// AccessMode tells how fd was opened: O_RDONLY, O_WRONLY or O_RDWR.
+func AccessMode(fd int) int {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_PATH != 0 {
+		return unix.O_RDONLY
+	}
+	return flags & unix.O_ACCMODE
+}
+
+// Nameless makes a file in dir that has no name and vanishes with its last descriptor.
+func Nameless(dir string) (int, error) {
+	return unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+}

@@ -1,0 +1,222 @@
+package unionfs
+
+import (
+	"container/list"
+	"sync"
+	"sync/atomic"
+
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// desc is an open descriptor of a node's data, counted.
+type desc struct {
+	fd    int
+	write bool // opened for writing
+	read  bool // opened for reading, perhaps too
+	refs  atomic.Int32
+}
+
+// release gives a reference back. What close(2) says late was said by a sync before, or nobody asked.
+func (d *desc) release() {
+	if d.refs.Add(-1) == 0 {
+		_ = sys.Close(d.fd)
+	}
+}
+
+// nodeData is what a node keeps open.
+type nodeData struct {
+	mu      sync.Mutex
+	rd, wr  *desc         // each holds one reference; guarded by mu
+	opens   int           // handles of the kernel: not closed by age; guarded by mu
+	backing int32         // passthrough id of a volume's file; guarded by mu
+	elem    *list.Element // in descriptors.lru; guarded by descriptors.mu
+}
+
+// descriptors bounds how many nodes keep descriptors, closing those used longest ago.
+type descriptors struct {
+	max int // immutable
+	mu  sync.Mutex
+	lru list.List // of *node, most recent first; guarded by mu
+}
+
+func (c *descriptors) init(max int) {
+	c.max = max
+	c.lru.Init()
+}
+
+// touch notes a use of n and returns a node whose turn it is to close, or nil.
+func (c *descriptors) touch(n *node) *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.data.elem != nil {
+		c.lru.MoveToFront(n.data.elem)
+		return nil
+	}
+	n.data.elem = c.lru.PushFront(n)
+	if c.lru.Len() <= c.max {
+		return nil
+	}
+	old := c.lru.Remove(c.lru.Back()).(*node)
+	old.data.elem = nil
+	return old
+}
+
+// drop closes what n keeps open: its object has changed or is no longer needed.
+func (c *descriptors) drop(n *node) {
+	c.mu.Lock()
+	if n.data.elem != nil {
+		c.lru.Remove(n.data.elem)
+		n.data.elem = nil
+	}
+	c.mu.Unlock()
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	n.data.close()
+}
+
+// close lets go of both descriptors. Caller holds mu.
+func (d *nodeData) close() {
+	for _, p := range []**desc{&d.rd, &d.wr} {
+		if *p != nil {
+			(*p).release()
+			*p = nil
+		}
+	}
+}
+
+func (c *descriptors) closeAll() {
+	for {
+		c.mu.Lock()
+		back := c.lru.Back()
+		c.mu.Unlock()
+		if back == nil {
+			return
+		}
+		c.drop(back.Value.(*node))
+	}
+}
+
+// file returns an open descriptor of n's data; the caller releases it. For
+// writing, n must be in upper.
+func (fs *FS) file(n *node, write bool) (*desc, error) {
+	for {
+		e := n.entry.Load()
+		if d := n.data.take(write); d != nil {
+			fs.data.touch(n)
+			return d, nil
+		}
+		d, err := fs.openData(n, e, write)
+		if err != nil {
+			return nil, err
+		}
+		if n.tree.shared {
+			return d, nil // never kept: the host may replace the file, or want to run it
+		}
+		if fs.data.put(n, e, d) {
+			if old := fs.data.touch(n); old != nil {
+				old.data.shed()
+			}
+			return d, nil
+		}
+		d.release() // copied up meanwhile
+	}
+}
+
+// take returns a kept descriptor; a writable one reads as well if it can.
+func (d *nodeData) take(write bool) *desc {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	got := d.wr
+	if !write && d.rd != nil {
+		got = d.rd
+	}
+	if got == nil || !write && !got.read {
+		return nil
+	}
+	got.refs.Add(1)
+	return got
+}
+
+// put keeps d unless n's object has changed since e.
+func (c *descriptors) put(n *node, e *layers.Entry, d *desc) bool {
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	if now := n.entry.Load(); now.Upper != e.Upper {
+		return false
+	}
+	slot := &n.data.rd
+	if d.write {
+		slot = &n.data.wr
+	}
+	if *slot != nil {
+		(*slot).release()
+	}
+	*slot = d
+	d.refs.Add(1)
+	return true
+}
+
+// shed closes what is kept open by age alone.
+func (d *nodeData) shed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opens == 0 {
+		d.close()
+	}
+}
+
+func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
+	d := &desc{write: write, read: true}
+	d.refs.Store(1)
+	var err error
+	if d.fd, err = fs.openObject(n, e, write, sys.O_RDWR); err == sys.EACCES && write {
+		// A plain user's file that its owner may write but not read.
+		d.read = false
+		d.fd, err = fs.openObject(n, e, write, sys.O_WRONLY)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// openObject opens n's object read-only, or for writing with the access mode given.
+func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, error) {
+	if !e.Upper {
+		if write || len(e.Lowers) == 0 {
+			return -1, sys.EROFS
+		}
+		return n.tree.stack.Lowers[e.Lowers[0].Layer].Open(e.Lowers[0].Path, sys.O_RDONLY)
+	}
+	p, err := fs.pathFd(n)
+	if err != nil {
+		return -1, err
+	}
+	defer sys.Close(p)
+	if !write {
+		mode = sys.O_RDONLY
+	}
+	return sys.Reopen(p, mode|sys.O_NONBLOCK)
+}
+
+// opened counts a handle of the kernel's; d is what it has open of a volume's file.
+func (n *node) opened(d *desc) {
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	n.data.opens++
+	if n.tree.shared && d != nil && n.data.rd == nil {
+		d.refs.Add(1)
+		n.data.rd = d
+	}
+}
+
+// closed ends one; with the last, nothing of a volume's file stays open.
+func (n *node) closed() {
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	n.data.opens--
+	if n.tree.shared && n.data.opens == 0 {
+		n.data.close()
+	}
+}

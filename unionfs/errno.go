@@ -1,0 +1,49 @@
+package unionfs
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// status turns an error into what the kernel is told: the only place where that
+// happens. An error that the user's own doing doesn't explain is logged with its operation and path.
+func (fs *FS) status(err error) fuse.Status {
+	if err == nil {
+		return fuse.OK
+	}
+	if errno, ok := err.(syscall.Errno); ok && !grave(errno) {
+		return fuse.Status(errno)
+	}
+	errno := syscall.EIO
+	known := errors.As(err, &errno)
+	if !known || grave(errno) {
+		fs.cfg.Log.Error("request failed", "error", err)
+	}
+	return fuse.Status(errno)
+}
+
+// grave errnos are about the disk or about us, not about what was asked.
+func grave(e syscall.Errno) bool {
+	switch e {
+	case syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EUCLEAN, syscall.ESTALE, syscall.EMFILE,
+		syscall.ENFILE, syscall.ENOMEM, syscall.EBADF, syscall.EFAULT:
+		return true
+	}
+	return false
+}
+
+// named adds operation and path to an error that a log line may be made of.
+func (fs *FS) named(n *node, op string, err error) error {
+	errno, ok := err.(syscall.Errno)
+	if !ok || !grave(errno) {
+		return err
+	}
+	p, known := fs.table.path(n)
+	if !known {
+		p = "(no name)"
+	}
+	return fmt.Errorf("%s %q: %w", op, p, err)
+}

@@ -1,0 +1,302 @@
+package unionfs
+
+import (
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/cow"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// handle is one OPEN of the kernel's. It keeps the node's descriptors from
+// closing by age; on a volume's file it has a descriptor of its own.
+type handle struct {
+	node *node
+	own  *desc // of a volume's file; nil else; immutable
+}
+
+// handles numbers the open ones.
+type handles struct {
+	mu   sync.Mutex
+	m    map[uint64]*handle // guarded by mu
+	next uint64             // guarded by mu
+}
+
+func (h *handles) init() { h.m = make(map[uint64]*handle) }
+
+func (h *handles) add(x *handle) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next++
+	h.m[h.next] = x
+	return h.next
+}
+
+func (h *handles) get(fh uint64) *handle {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.m[fh]
+}
+
+func (h *handles) remove(fh uint64) *handle {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	x := h.m[fh]
+	delete(h.m, fh)
+	return x
+}
+
+// fileOf returns a descriptor of n's data to read or write through; the caller
+// releases it. A volume's file that a handle has open is that handle's.
+func (fs *FS) fileOf(n *node, fh uint64, hasFh, write bool) (*desc, error) {
+	if n.tree.shared && hasFh {
+		if h := fs.handles.get(fh); h != nil && h.own != nil && (!write || h.own.write) && (write || h.own.read) {
+			h.own.refs.Add(1)
+			return h.own, nil
+		}
+	}
+	return fs.file(n, write)
+}
+
+// Open answers ENOSYS where the kernel shall never ask again.
+func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if c.fs.cfg.IO == IOCached {
+		return fuse.ENOSYS
+	}
+	n := c.node(in.NodeId)
+	mode := int(in.Flags) & sys.O_ACCMODE
+	if mode != sys.O_RDONLY && n.tree.writer == nil {
+		return fuse.EROFS
+	}
+	if !n.tree.shared {
+		c.fs.openNew(n, nil, in.Flags, out)
+		return fuse.OK
+	}
+	d := &desc{write: mode != sys.O_RDONLY, read: mode != sys.O_WRONLY}
+	d.refs.Store(1)
+	p, err := c.fs.pathFd(n)
+	if err != nil {
+		return c.fs.status(err)
+	}
+	defer sys.Close(p)
+	if d.fd, err = sys.Reopen(p, mode|int(in.Flags)&sys.O_NONBLOCK); err != nil {
+		return c.fs.status(err)
+	}
+	c.fs.openNew(n, d, in.Flags, out)
+	return fuse.OK
+}
+
+// openNew makes the handle of an open file. It takes over d (nil: none).
+func (fs *FS) openNew(n *node, d *desc, flags uint32, out *fuse.OpenOut) {
+	h := &handle{node: n}
+	n.opened(d)
+	switch {
+	case n.tree.shared:
+		h.own = d
+		out.OpenFlags = fs.sharedFlags(n, d, out)
+	default:
+		if d != nil {
+			d.release()
+		}
+		if !fs.cfg.Coherent {
+			out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		}
+		if !fs.forwardsLocks() {
+			out.OpenFlags |= fuse.FOPEN_NOFLUSH
+		}
+	}
+	out.Fh = fs.handles.add(h)
+}
+
+// sharedFlags chooses how the kernel reaches a volume's data: by the file
+// itself, where it may and so every mapping is coherent, else past its cache. The
+// choice of a node stays until it is forgotten: the two can't be mixed.
+func (fs *FS) sharedFlags(n *node, d *desc, out *fuse.OpenOut) uint32 {
+	if id, ok := fs.register(n, d); ok {
+		out.BackingID = id
+		return fuse.FOPEN_PASSTHROUGH
+	}
+	return fuse.FOPEN_DIRECT_IO
+}
+
+// Backing ids of a node: none tried, none to be had, else the id.
+const (
+	backingUnknown = 0
+	backingNever   = -1
+)
+
+func (fs *FS) register(n *node, d *desc) (int32, bool) {
+	if fs.settings().DisabledCapabilities&fuse.CAP_PASSTHROUGH != 0 || d == nil {
+		return 0, false
+	}
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	if n.data.backing == backingUnknown {
+		id, errno := fs.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(d.fd)})
+		if errno != 0 {
+			id = backingNever
+		}
+		n.data.backing = id
+	}
+	return n.data.backing, n.data.backing > 0
+}
+
+// unregister gives a backing id back when the kernel has forgotten the node.
+func (fs *FS) unregister(n *node) {
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	if n.data.backing > 0 {
+		fs.server.UnregisterBackingFd(n.data.backing)
+		n.data.backing = backingNever
+	}
+}
+
+// statOpen stats a volume's file through a handle that has it open: its name may lead elsewhere by now.
+func (fs *FS) statOpen(n *node) (sys.Stat, bool) {
+	n.data.mu.Lock()
+	defer n.data.mu.Unlock()
+	if n.data.opens == 0 || n.data.rd == nil {
+		return sys.Stat{}, false
+	}
+	st, err := sys.StatFd(n.data.rd.fd)
+	return st, err == nil
+}
+
+// Release ends a handle.
+func (c *conn) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	h := c.fs.handles.remove(in.Fh)
+	if h == nil {
+		return
+	}
+	if in.ReleaseFlags&fuse.FUSE_RELEASE_FLOCK_UNLOCK != 0 {
+		c.fs.locks.unflock(h.node, in.LockOwner)
+	}
+	h.node.closed()
+	if h.own != nil {
+		h.own.release()
+	}
+}
+
+// Flush comes at every close(2) where locks are ours to keep: POSIX locks end with it.
+func (c *conn) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	if !c.fs.forwardsLocks() {
+		return fuse.ENOSYS
+	}
+	c.fs.locks.unlockAll(c.node(in.NodeId), in.LockOwner)
+	return fuse.OK
+}
+
+// Read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
+func (c *conn) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	n := c.node(in.NodeId)
+	d, err := c.fs.fileOf(n, in.Fh, true, false)
+	if err != nil {
+		return nil, c.fs.status(err)
+	}
+	defer d.release()
+	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
+	if err != nil {
+		return nil, c.fs.status(c.fs.named(n, "read", err))
+	}
+	return fuse.ReadResultData(buf[:got]), fuse.OK
+}
+
+// Write writes data. The kernel has appended already in the union, whose size
+// it knows; on a volume another may have written since, so the file itself appends.
+func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	n := c.node(in.NodeId)
+	if err := c.fs.change(n, cow.Whole); err != nil {
+		return 0, c.fs.status(err)
+	}
+	d, err := c.fs.fileOf(n, in.Fh, true, true)
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer d.release()
+	flags := 0
+	if n.tree.shared {
+		if in.Flags&sys.O_APPEND != 0 {
+			flags |= sys.RWF_APPEND
+		}
+		if in.Flags&sys.O_DSYNC != 0 {
+			flags |= sys.RWF_DSYNC
+		}
+	}
+	done, err := sys.Pwrite(d.fd, data, int64(in.Offset), flags)
+	if err == nil && in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
+		err = dropSetid(d.fd)
+	}
+	if err != nil && done == 0 {
+		return 0, c.fs.status(c.fs.named(n, "write", err))
+	}
+	return uint32(done), fuse.OK
+}
+
+// Writev falls back to Write.
+func (c *conn) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) {
+	return 0, fuse.ENOSYS
+}
+
+// Fsync makes data durable; a lower's is.
+func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	n := c.node(in.NodeId)
+	if !n.entry.Load().Upper || c.fs.cfg.Volatile && !n.tree.shared {
+		return fuse.OK
+	}
+	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared)
+	if err == sys.EACCES {
+		d, err = c.fs.fileOf(n, in.Fh, true, false)
+	}
+	if err != nil {
+		return c.fs.status(err)
+	}
+	defer d.release()
+	return c.fs.status(c.fs.named(n, "sync", sys.SyncFd(d.fd, in.FsyncFlags&1 != 0)))
+}
+
+// Lseek finds data and holes.
+func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	d, err := c.fs.fileOf(c.node(in.NodeId), in.Fh, true, false)
+	if err != nil {
+		return c.fs.status(err)
+	}
+	defer d.release()
+	off, err := sys.Seek(d.fd, int64(in.Offset), int(in.Whence))
+	out.Offset = uint64(off)
+	return c.fs.status(err)
+}
+
+// Fallocate reserves, zeroes or punches.
+func (c *conn) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	n := c.node(in.NodeId)
+	if err := c.fs.change(n, cow.Whole); err != nil {
+		return c.fs.status(err)
+	}
+	d, err := c.fs.fileOf(n, in.Fh, true, true)
+	if err != nil {
+		return c.fs.status(err)
+	}
+	defer d.release()
+	return c.fs.status(sys.Fallocate(d.fd, in.Mode, int64(in.Offset), int64(in.Length)))
+}
+
+// CopyFileRange copies inside the file system, by reflink where there is one.
+func (c *conn) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+	from, to := c.node(in.NodeId), c.node(in.NodeIdOut)
+	if err := c.fs.change(to, cow.Whole); err != nil {
+		return 0, c.fs.status(err)
+	}
+	dst, err := c.fs.fileOf(to, in.FhOut, true, true)
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer dst.release()
+	src, err := c.fs.fileOf(from, in.FhIn, true, false)
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer src.release()
+	n, err := sys.CopyRange(src.fd, int64(in.OffIn), dst.fd, int64(in.OffOut), int(min(in.Len, 1<<30)))
+	return uint32(n), c.fs.status(err)
+}

@@ -1,0 +1,94 @@
+package unionfs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Lookup finds a name. A name that isn't there is an answer too, and as lasting.
+func (c *conn) Lookup(_ <-chan struct{}, in *fuse.InHeader, nm string, out *fuse.EntryOut) fuse.Status {
+	dir := c.node(in.NodeId)
+	n, st, err := c.fs.lookup(dir, nm, true)
+	if err == sys.ENOENT {
+		if v := c.fs.validity(dir.tree); v > 0 {
+			out.NodeId = 0
+			out.SetEntryTimeout(v)
+			return fuse.OK
+		}
+	}
+	if err != nil {
+		return c.fs.status(err)
+	}
+	c.fs.fillEntry(n, &st, out)
+	return fuse.OK
+}
+
+// lookup finds nm in dir; counted: the kernel is about to hold the node.
+func (fs *FS) lookup(dir *node, nm string, counted bool) (*node, sys.Stat, error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	dir.dirMu.RLock()
+	defer dir.dirMu.RUnlock()
+	return fs.lookupLocked(dir, nm, counted)
+}
+
+// lookupLocked is lookup for a caller that holds renameMu and dir's dirMu.
+func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat, error) {
+	if to := dir.routes[nm]; to != nil {
+		st, err := fs.statLocked(to)
+		if err == nil && counted {
+			fs.table.count(to)
+		}
+		return to, st, err
+	}
+	e, err := fs.entryIn(dir, nm)
+	if err != nil {
+		return nil, sys.Stat{}, err
+	}
+	n := fs.table.intern(dir, nm, e, counted)
+	st, err := fs.freshStat(n, e)
+	if err != nil && counted {
+		fs.reapAll(fs.table.forget(n.id, 1))
+	}
+	return n, st, err
+}
+
+// entryIn asks the layers for nm in dir. Caller holds renameMu and dirMu.
+func (fs *FS) entryIn(dir *node, nm string) (*layers.Entry, error) {
+	if dir.gone.Load() {
+		return nil, sys.ENOENT
+	}
+	if len(nm) > 255 {
+		return nil, sys.ENAMETOOL
+	}
+	at, ok := fs.table.path(dir)
+	if !ok {
+		return nil, sys.ENOENT
+	}
+	return dir.tree.stack.Lookup(dir.entry.Load(), at, nm)
+}
+
+// freshStat returns the stat that e brought along if it is n's latest.
+func (fs *FS) freshStat(n *node, e *layers.Entry) (sys.Stat, error) {
+	now := n.entry.Load()
+	if now.Upper == e.Upper && n.pin.Load() < 0 && now.Index == e.Index && len(now.Lowers) == len(e.Lowers) {
+		return fs.countNames(n, e, e.Stat)
+	}
+	return fs.statLocked(n)
+}
+
+// Forget takes the kernel's references away.
+func (c *conn) Forget(id, count uint64) { c.fs.reapAll(c.fs.table.forget(id, count)) }
+
+// Readlink reads a symbolic link.
+func (c *conn) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	fd, err := c.fs.pathFd(c.node(in.NodeId))
+	if err != nil {
+		return nil, c.fs.status(err)
+	}
+	defer sys.Close(fd)
+	target, err := sys.ReadlinkAt(fd, "")
+	return []byte(target), c.fs.status(err)
+}

@@ -1,0 +1,144 @@
+package unionfs
+
+import (
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// retries bounds how often a name is derived anew when it vanished in between.
+const retries = 16
+
+// pathFd returns an O_PATH descriptor of n's object.
+func (fs *FS) pathFd(n *node) (int, error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	return fs.pathFdLocked(n)
+}
+
+// pathFdLocked is pathFd for a caller that holds renameMu.
+func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
+	for range retries {
+		if pin := n.pin.Load(); pin >= 0 {
+			return sys.Dup(int(pin))
+		}
+		e := n.entry.Load()
+		switch {
+		case e.Index != "":
+			return n.tree.stack.Index.PathFd(e.Index)
+		case !e.Upper && len(e.Lowers) > 0:
+			return n.tree.stack.Lowers[e.Lowers[0].Layer].PathFd(e.Lowers[0].Path)
+		case !e.Upper:
+			return -1, sys.ENOENT // a directory that exists only for a route
+		}
+		p, ok := fs.table.path(n)
+		if !ok {
+			if n.pin.Load() < 0 {
+				return -1, sys.ESTALE
+			}
+			continue
+		}
+		var d *layers.Dir
+		var base string
+		if d, base, err = n.tree.stack.Upper.Parent(p); err == nil {
+			if base == "" {
+				base = "."
+			}
+			fd, err = sys.PathAt(d.Fd, base)
+			d.Release()
+		}
+		if err != sys.ENOENT {
+			return fd, err
+		}
+	}
+	return -1, err
+}
+
+// stat stats n's object and counts its names as the union has them.
+func (fs *FS) stat(n *node) (sys.Stat, error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	return fs.statLocked(n)
+}
+
+// statLocked is stat for a caller that holds renameMu.
+func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
+	if n.tree.shared {
+		if st, ok := fs.statOpen(n); ok {
+			return st, nil
+		}
+	}
+	for range retries {
+		if pin := n.pin.Load(); pin >= 0 {
+			return sys.StatAt(int(pin), "")
+		}
+		e := n.entry.Load()
+		switch {
+		case e.Index != "":
+			if st, err = n.tree.stack.Index.Stat(e.Index); err == nil {
+				return fs.countNames(n, e, st)
+			}
+			return st, err
+		case !e.Upper:
+			return fs.countNames(n, e, e.Stat)
+		}
+		p, ok := fs.table.path(n)
+		if !ok {
+			if n.pin.Load() < 0 {
+				return st, sys.ESTALE
+			}
+			continue
+		}
+		if st, err = n.tree.stack.Upper.Stat(p); err == nil {
+			return fs.countNames(n, e, st)
+		}
+		if err != sys.ENOENT {
+			return st, err
+		}
+	}
+	return st, err
+}
+
+// countNames sets the link count that the union shows.
+func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error) {
+	switch {
+	case e.IsDir():
+		// Counting the directories of a merged one isn't worth it: 1 says "not counted" (ovl_getattr).
+		if len(e.Lowers) > 1 || e.Upper && len(e.Lowers) > 0 || n != nil && n.routes != nil || fs.cfg.StaticNlink {
+			st.Nlink = 1
+		}
+	case e.Index != "":
+		count, err := fs.union.stack.Index.Nlink(e.Index, &st, func() (uint64, error) { return fs.lowerNlink(e) })
+		if err != nil {
+			return st, err
+		}
+		st.Nlink = count
+	case !e.Upper && n != nil && n.gone.Load():
+		st.Nlink = 0
+	}
+	return st, nil
+}
+
+// lowerNlink is the link count of the lower object that e was copied from.
+func (fs *FS) lowerNlink(e *layers.Entry) (uint64, error) {
+	if len(e.Lowers) == 0 {
+		return 0, sys.EIO
+	}
+	st, err := fs.union.stack.Lowers[e.Lowers[0].Layer].Stat(e.Lowers[0].Path)
+	return uint64(st.Nlink), err
+}
+
+// keep pins n's object before its last known name goes. The caller holds the
+// name's directory, so that nobody derives a path in between.
+func (fs *FS) keep(n *node) error {
+	if n.pin.Load() >= 0 || !n.entry.Load().Upper {
+		return nil // pinned already, or a lower object, which stays where it is
+	}
+	fd, err := fs.pathFdLocked(n)
+	if err != nil {
+		return err
+	}
+	if !n.pin.CompareAndSwap(-1, int32(fd)) {
+		return sys.Close(fd)
+	}
+	return nil
+}

@@ -1,0 +1,382 @@
+package unionfs
+
+import (
+	"fmt"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/cow"
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Rename moves a name: plain, NOREPLACE or EXCHANGE.
+func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	r := renaming{
+		fs: c.fs, from: name{c.node(in.NodeId), oldName}, to: name{c.node(in.Newdir), newName},
+		noReplace: in.Flags&sys.RENAME_NOREPLACE != 0,
+		exchange:  in.Flags&sys.RENAME_EXCHANGE != 0,
+	}
+	if in.Flags&^uint32(sys.RENAME_NOREPLACE|sys.RENAME_EXCHANGE) != 0 {
+		return fuse.EINVAL
+	}
+	return c.fs.status(r.run())
+}
+
+// renaming is one rename on its way.
+type renaming struct {
+	fs                  *FS
+	from, to            name
+	noReplace, exchange bool
+}
+
+func (r *renaming) run() error {
+	if r.from.dir.tree != r.to.dir.tree {
+		return sys.EXDEV
+	}
+	if r.from.dir.routes[r.from.name] != nil || r.to.dir.routes[r.to.name] != nil {
+		return sys.EBUSY
+	}
+	if err := r.fs.changeDir(r.to.dir, r.to.name); err != nil {
+		return err
+	}
+	if err := r.fs.change(r.from.dir, cow.Whole); err != nil {
+		return err
+	}
+	for range retries {
+		done, err := r.attempt()
+		if done || err != nil {
+			return err
+		}
+	}
+	return sys.EBUSY
+}
+
+// attempt brings both objects up without a lock, then moves under it; not done:
+// another was found under a name than was brought up.
+func (r *renaming) attempt() (done bool, err error) {
+	src, err := r.bringUp(r.from)
+	if err != nil {
+		return false, err
+	}
+	defer r.fs.letGo(src)
+	if r.exchange {
+		dst, err := r.bringUp(r.to)
+		if err != nil {
+			return false, err
+		}
+		defer r.fs.letGo(dst)
+	} else if err := r.fs.indexFirst(r.to.dir, r.to.name); err != nil && err != sys.ENOENT {
+		return false, err
+	}
+	r.fs.renameMu.Lock()
+	defer r.fs.renameMu.Unlock()
+	return r.locked()
+}
+
+// bringUp copies up what is under a name, and all of a merged directory where
+// redirects are not to be written. The node is counted.
+func (r *renaming) bringUp(at name) (*node, error) {
+	n, _, err := r.fs.lookup(at.dir, at.name, true)
+	if err != nil {
+		return nil, err
+	}
+	if !n.tree.shared {
+		if err = r.fs.ensureUpper(n, cow.Whole); err == nil && n.entry.Load().Merged() && !r.fs.redirects() {
+			err = r.fs.flatten(n)
+		}
+	}
+	if err != nil {
+		r.fs.letGo(n)
+		return nil, err
+	}
+	return n, nil
+}
+
+// side is what the names on one side of a rename mean, found under the lock.
+type side struct {
+	name
+	at      string // path of the directory
+	n       *node  // nil: no such name; counted
+	inLower bool   // a lower shows the name
+	inUpper bool
+}
+
+func (r *renaming) find(at name) (s side, err error) {
+	s.name = at
+	var ok bool
+	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.gone.Load() {
+		return s, sys.ENOENT
+	}
+	n, _, err := r.fs.lookupLocked(at.dir, at.name, true)
+	if err == nil {
+		s.n = n
+	} else if err != sys.ENOENT {
+		return s, err
+	}
+	s.inUpper, s.inLower, err = r.fs.presence(at.dir, s.at, at.name)
+	return s, err
+}
+
+// locked does the rename. Caller holds renameMu for writing.
+func (r *renaming) locked() (done bool, err error) {
+	src, err := r.find(r.from)
+	if err != nil {
+		return false, err
+	}
+	if src.n == nil {
+		return false, sys.ENOENT
+	}
+	defer r.fs.letGo(src.n)
+	dst, err := r.find(r.to)
+	if err != nil {
+		return false, err
+	}
+	if dst.n != nil {
+		defer r.fs.letGo(dst.n)
+	}
+	if !r.ready(src) || r.exchange && dst.n != nil && !r.ready(dst) {
+		return false, nil
+	}
+	if err := r.permitted(src, dst); err != nil {
+		return false, err
+	}
+	if dst.n == src.n {
+		return true, nil // two names of one file: nothing to do (rename(2))
+	}
+	if err := r.linkUp(&src, &dst); err != nil {
+		return false, err
+	}
+	if r.exchange {
+		return true, r.swap(src, dst)
+	}
+	return true, r.move(src, dst)
+}
+
+// ready tells whether the object was brought up; it may have been replaced meanwhile.
+func (r *renaming) ready(s side) bool {
+	e := s.n.entry.Load()
+	return s.n.tree.shared || e.Upper && (!e.Merged() || r.fs.redirects())
+}
+
+func (r *renaming) permitted(src, dst side) error {
+	switch {
+	case r.exchange && dst.n == nil:
+		return sys.ENOENT
+	case r.exchange || dst.n == nil:
+		return nil
+	case r.noReplace:
+		return sys.EEXIST
+	case dst.n == src.n:
+		return nil
+	}
+	from, to := src.n.entry.Load().IsDir(), dst.n.entry.Load().IsDir()
+	switch {
+	case from && !to:
+		return sys.ENOTDIR
+	case !from && to:
+		return sys.EISDIR
+	case to:
+		return r.fs.empty(dst.n, layers.Join(dst.at, dst.name.name))
+	}
+	return nil
+}
+
+// linkUp gives indexed hard links their own names in upper, so that counting follows the names.
+func (r *renaming) linkUp(sides ...*side) error {
+	for _, s := range sides {
+		if s.n == nil || s.n.entry.Load().Index == "" || s.inUpper {
+			continue
+		}
+		if err := r.fs.linkUp(s.n, s.dir, s.at, s.name.name); err != nil {
+			return err
+		}
+		s.inUpper = true
+	}
+	return nil
+}
+
+// marks tells what a directory must say before it comes to lie at the other side.
+func (r *renaming) marks(s, other side) (redirect string, opaque bool) {
+	e := s.n.entry.Load()
+	switch {
+	case !e.IsDir() || s.n.tree.shared:
+		return "", false
+	case len(e.Lowers) > 0:
+		return "/" + e.LowerPath, false
+	}
+	return "", other.inLower
+}
+
+func (r *renaming) move(src, dst side) error {
+	e := src.n.entry.Load()
+	m := cow.Move{
+		OldDir: src.at, OldName: src.name.name, NewDir: dst.at, NewName: dst.name.name,
+		Dir: e.IsDir(), WhiteoutOld: src.inLower, NoReplace: r.noReplace,
+		ReplacesDir: dst.n != nil && dst.n.entry.Load().IsDir(),
+		Hides:       dst.n == nil && !dst.dir.tree.shared || dst.inLower,
+		HasOrigin:   r.fs.hasOrigin(src.n),
+	}
+	m.Redirect, m.Opaque = r.marks(src, dst)
+	if dst.n != nil && !dst.inUpper {
+		// Only a lower has the target: a whiteout has nothing to take the place of.
+		m.ReplacesDir = false
+	}
+	if dst.n != nil {
+		if err := r.keepTarget(dst.n); err != nil {
+			return err
+		}
+	}
+	cleared, err := src.dir.tree.writer.Rename(m)
+	if cleared {
+		next := *dst.n.entry.Load()
+		next.Lowers = nil
+		dst.n.entry.Store(&next)
+	}
+	if err != nil {
+		return err
+	}
+	if dst.n != nil {
+		if err := r.fs.nameGone(dst.n, dst.dir, dst.name.name); err != nil {
+			r.fs.cfg.Log.Error("let go of the replaced file", "name", dst.name.name, "error", err)
+		}
+	}
+	r.fs.table.move(src.n, r.from, r.to)
+	return nil
+}
+
+func (r *renaming) keepTarget(n *node) error {
+	if n.entry.Load().Index != "" || r.fs.table.known(n) > 1 {
+		return nil
+	}
+	return r.fs.keep(n)
+}
+
+func (r *renaming) swap(src, dst side) error {
+	a := cow.Side{Dir: src.at, Name: src.name.name, IsDir: src.n.entry.Load().IsDir(), HasOrigin: r.fs.hasOrigin(src.n)}
+	b := cow.Side{Dir: dst.at, Name: dst.name.name, IsDir: dst.n.entry.Load().IsDir(), HasOrigin: r.fs.hasOrigin(dst.n)}
+	a.Redirect, a.Opaque = r.marks(src, dst)
+	b.Redirect, b.Opaque = r.marks(dst, src)
+	if err := src.dir.tree.writer.Exchange(a, b); err != nil {
+		return err
+	}
+	r.fs.table.exchange(src.n, r.from, dst.n, r.to)
+	return nil
+}
+
+// hasOrigin tells whether n's upper object shows the number of a lower one.
+func (fs *FS) hasOrigin(n *node) bool {
+	e := n.entry.Load()
+	return !n.tree.shared && n.ino != n.tree.stack.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+}
+
+// exchange swaps the names of two nodes.
+func (t *table) exchange(a *node, nameA name, b *node, nameB name) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropName(a, nameA.dir, nameA.name)
+	t.dropName(b, nameB.dir, nameB.name)
+	t.addName(a, nameB.dir, nameB.name)
+	t.addName(b, nameA.dir, nameA.name)
+}
+
+// flatten makes a merged directory one that lies in upper alone, by copying up
+// everything below it: where its lower part can't be told where it went.
+func (fs *FS) flatten(n *node) error {
+	e := n.entry.Load()
+	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath)
+	for range retries {
+		names, err := fs.namesBelow(n)
+		if err != nil {
+			return err
+		}
+		for _, nm := range names {
+			if err := fs.flattenChild(n, nm); err != nil {
+				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath, nm), err)
+			}
+		}
+		if done, err := fs.makeOpaque(n); done || err != nil {
+			return err
+		}
+	}
+	return sys.EBUSY
+}
+
+// namesBelow lists the names of n that a lower shows.
+func (fs *FS) namesBelow(n *node) (names []string, err error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	n.dirMu.RLock()
+	defer n.dirMu.RUnlock()
+	at, ok := fs.table.path(n)
+	if !ok {
+		return nil, sys.ENOENT
+	}
+	err = n.tree.stack.List(n.entry.Load(), at, func(found layers.Name) error {
+		names = append(names, found.Name)
+		return nil
+	})
+	return names, err
+}
+
+func (fs *FS) flattenChild(dir *node, nm string) error {
+	n, _, err := fs.lookup(dir, nm, true)
+	if err == sys.ENOENT {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer fs.letGo(n)
+	if n.tree != dir.tree {
+		return nil // a volume
+	}
+	if err := fs.ensureUpper(n, cow.Whole); err != nil {
+		return err
+	}
+	e := n.entry.Load()
+	if e.Merged() {
+		return fs.flatten(n)
+	}
+	if e.Index == "" {
+		return nil
+	}
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	dir.dirMu.Lock()
+	defer dir.dirMu.Unlock()
+	at, ok := fs.table.path(dir)
+	if !ok || !fs.table.has(n, dir, nm) {
+		return nil
+	}
+	return fs.linkUp(n, dir, at, nm)
+}
+
+// makeOpaque cuts n off from below once upper has every name; not done: one is missing.
+func (fs *FS) makeOpaque(n *node) (done bool, err error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	n.dirMu.Lock()
+	defer n.dirMu.Unlock()
+	at, ok := fs.table.path(n)
+	if !ok {
+		return false, sys.ENOENT
+	}
+	missing := false
+	err = n.tree.stack.List(n.entry.Load(), at, func(found layers.Name) error {
+		if _, err := n.tree.stack.Upper.Stat(layers.Join(at, found.Name)); err == sys.ENOENT {
+			missing = true
+		}
+		return nil
+	})
+	if err != nil || missing {
+		return false, err
+	}
+	if err := n.tree.writer.MarkOpaque(at); err != nil {
+		return false, err
+	}
+	next := *n.entry.Load()
+	next.Lowers = nil
+	n.entry.Store(&next)
+	return true, nil
+}

@@ -1,0 +1,216 @@
+package unionfs
+
+import (
+	"fmt"
+
+	"github.com/unionmount/unionmount/cow"
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// ensureUpper makes sure that upper has n's object, whole or cut to limit bytes:
+// the one door to copy-up. Its parents come first. EROFS: there is no upper.
+// The caller holds no lock.
+func (fs *FS) ensureUpper(n *node, limit int64) error {
+	if n.entry.Load().Upper {
+		return nil
+	}
+	w := n.tree.writer
+	if w == nil {
+		return sys.EROFS
+	}
+	if at, ok := fs.table.place(n); ok {
+		if err := fs.ensureUpper(at.dir, cow.Whole); err != nil {
+			return err
+		}
+	}
+	n.copyMu.Lock()
+	defer n.copyMu.Unlock()
+	e := n.entry.Load()
+	if e.Upper {
+		return nil
+	}
+	if len(e.Lowers) == 0 {
+		return fs.makeRouteDir(n, e)
+	}
+	staged, err := w.StageCopy(n.tree.stack, e.Lowers[0], limit)
+	if err != nil {
+		return err
+	}
+	if err := fs.publish(n, e, staged); err != nil {
+		staged.Discard()
+		return fmt.Errorf("publish the copy of %q: %w", e.Lowers[0].Path, err)
+	}
+	return nil
+}
+
+// publish makes a staged copy of n visible and swaps the entry. Caller holds n.copyMu.
+func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	next := *e
+	next.Upper = true
+	if staged.Index() != "" {
+		if err := staged.PublishIndex(); err != nil {
+			return err
+		}
+		next.Index = staged.Index()
+		if err := fs.swap(n, &next); err != nil {
+			return err
+		}
+		return fs.linkName(n)
+	}
+	if !e.IsDir() {
+		next.Lowers = nil
+	}
+	for {
+		at, ok := fs.table.place(n)
+		if !ok {
+			return fs.publishNameless(n, &next, staged)
+		}
+		at.dir.dirMu.Lock()
+		if !fs.table.has(n, at.dir, at.name) { // unlinked while the copy was made
+			at.dir.dirMu.Unlock()
+			continue
+		}
+		err := fs.publishAt(n, &next, staged, at)
+		at.dir.dirMu.Unlock()
+		return err
+	}
+}
+
+// publishAt publishes below a parent whose times stay as they are: a copy-up
+// is no change that a user made. Caller holds the parent's dirMu.
+func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name) error {
+	dir, ok := fs.table.path(at.dir)
+	if !ok {
+		return sys.ENOENT
+	}
+	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
+	if err != nil {
+		return err
+	}
+	return fs.swap(n, next)
+}
+
+// linkName gives an object just indexed the name it is known by, so that a
+// reader of upper finds the change there (ovl_copy_up does the same). Caller holds renameMu.
+func (fs *FS) linkName(n *node) error {
+	at, ok := fs.table.place(n)
+	if !ok {
+		return nil
+	}
+	at.dir.dirMu.Lock()
+	defer at.dir.dirMu.Unlock()
+	dir, ok := fs.table.path(at.dir)
+	if !ok || !fs.table.has(n, at.dir, at.name) {
+		return nil
+	}
+	return fs.keepTimes(n.tree, dir, func() error { return fs.linkUp(n, at.dir, dir, at.name) })
+}
+
+// keepTimes restores the times of the upper directory dir after a change that no user made.
+func (fs *FS) keepTimes(t *tree, dir string, change func() error) error {
+	d, err := t.stack.Upper.Dir(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	before, err := sys.StatAt(d.Fd, "")
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	if err := sys.UtimesFd(d.Fd, before.Atim, before.Mtim); err != nil {
+		fs.cfg.Log.Warn("restore times after copy-up", "dir", dir, "error", err)
+	}
+	return nil
+}
+
+// publishNameless keeps the copy of an object that lost its name: open
+// descriptors go on with it, and nobody else sees it.
+func (fs *FS) publishNameless(n *node, next *layers.Entry, staged *cow.Staged) error {
+	fd, err := staged.PathFd()
+	if err != nil {
+		return err
+	}
+	n.pin.Store(int32(fd))
+	staged.Discard()
+	return fs.swap(n, next)
+}
+
+// swap ends a copy-up: the entry first, then the descriptors that still lead below.
+func (fs *FS) swap(n *node, next *layers.Entry) error {
+	fd, err := -1, error(nil)
+	n.entry.Store(next)
+	fs.data.drop(n)
+	if fd, err = fs.pathFdLocked(n); err != nil {
+		return nil // vanished from upper behind our back: the next use says so
+	}
+	defer sys.Close(fd)
+	if st, err := sys.StatAt(fd, ""); err == nil {
+		withStat := *next
+		withStat.Stat = st
+		n.entry.CompareAndSwap(next, &withStat)
+	}
+	return nil
+}
+
+// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.copyMu.
+func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	at, ok := fs.table.place(n)
+	if !ok {
+		return sys.ENOENT
+	}
+	at.dir.dirMu.Lock()
+	defer at.dir.dirMu.Unlock()
+	dir, ok := fs.table.path(at.dir)
+	if !ok {
+		return sys.ENOENT
+	}
+	fd, err := n.tree.writer.Create(dir, at.name, cow.New{Mode: e.Stat.Mode, Uid: e.Stat.Uid, Gid: e.Stat.Gid})
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	next := *e
+	next.Upper = true
+	return fs.swap(n, &next)
+}
+
+// linkUp gives an indexed hard link its own name in upper before that name is
+// moved or removed. Caller holds renameMu and dir's dirMu (or renameMu for writing).
+func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
+	e := n.entry.Load()
+	if e.Index == "" {
+		return nil
+	}
+	if _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err != sys.ENOENT {
+		return err
+	}
+	st, err := n.tree.stack.Index.Stat(e.Index)
+	if err != nil {
+		return err
+	}
+	if st, err = fs.countNames(n, e, st); err != nil {
+		return err
+	}
+	lower, err := fs.lowerNlinkAt(n, dir, nm)
+	if err != nil {
+		return err
+	}
+	return n.tree.writer.LinkUp(e.Index, at, nm, uint64(st.Nlink), lower)
+}
+
+// lowerNlinkAt is the link count of the lower object that shows as nm in dir.
+func (fs *FS) lowerNlinkAt(n, dir *node, nm string) (uint64, error) {
+	found, err := n.tree.stack.LookupLower(dir.entry.Load(), nm)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(found.Nlink), nil
+}

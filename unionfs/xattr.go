@@ -1,0 +1,118 @@
+package unionfs
+
+import (
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/cow"
+	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// stored turns the name a user gives into the one on disk.
+func (fs *FS) stored(n *node, attr string) (string, error) {
+	if !fs.acl && strings.HasPrefix(attr, "system.posix_acl_") {
+		return "", sys.ENOTSUP
+	}
+	if n.tree.stack.Plain {
+		return attr, nil
+	}
+	name, ok := layers.Store(attr)
+	if !ok {
+		return "", sys.EPERM
+	}
+	return name, nil
+}
+
+// GetXAttr reads an attribute; with an empty dest, its size.
+func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	n := c.node(in.NodeId)
+	attr, err := c.fs.stored(n, attr)
+	if err == sys.EPERM {
+		err = sys.ENODATA
+	}
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	fd, err := c.fs.pathFd(n)
+	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+		err = sys.ENODATA // a directory that exists only for a route
+	}
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer sys.Close(fd)
+	v, err := sys.GetXattrFd(fd, attr)
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	return answer(v, dest)
+}
+
+// answer copies a value into the caller's buffer, or tells its size.
+func answer(v, dest []byte) (uint32, fuse.Status) {
+	if len(dest) > 0 && len(dest) < len(v) {
+		return uint32(len(v)), fuse.ERANGE
+	}
+	copy(dest, v)
+	return uint32(len(v)), fuse.OK
+}
+
+// ListXAttr lists the attributes that are a user's.
+func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	n := c.node(in.NodeId)
+	fd, err := c.fs.pathFd(n)
+	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+		return 0, fuse.OK
+	}
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer sys.Close(fd)
+	names, err := sys.ListXattrFd(fd)
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	var out []byte
+	for _, stored := range names {
+		shown, ok := stored, true
+		if !n.tree.stack.Plain {
+			shown, ok = layers.Shown(stored)
+		}
+		if !ok || !c.fs.acl && strings.HasPrefix(shown, "system.posix_acl_") {
+			continue
+		}
+		out = append(append(out, shown...), 0)
+	}
+	return answer(out, dest)
+}
+
+// SetXAttr sets an attribute.
+func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+	return c.fs.status(c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
+		return sys.SetXattrFd(fd, stored, data, int(in.Flags))
+	}))
+}
+
+// RemoveXAttr removes an attribute.
+func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
+	return c.fs.status(c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd))
+}
+
+func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored string) error) error {
+	n := c.node(id)
+	stored, err := c.fs.stored(n, attr)
+	if err != nil {
+		return err
+	}
+	if err := c.fs.change(n, cow.Whole); err != nil {
+		return err
+	}
+	fd, err := c.fs.pathFd(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	return change(fd, stored)
+}
