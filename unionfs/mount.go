@@ -1,6 +1,7 @@
 package unionfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ import (
 func (fs *FS) Mount(mountpoint string) error {
 	o := fs.settings()
 	o.Logger = log.New(io.Discard, "", 0)
-	if fs.cfg.Log.Enabled(nil, -8) { // below debug: every request
+	if fs.cfg.Log.Enabled(context.Background(), -8) { // below debug: every request
 		o.Debug, o.Logger = true, nil
 	}
 	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
