@@ -54,43 +54,46 @@ const (
 
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
-func OpenWriter(upper *layers.Layer, work string, o Options) (w *Writer, err error) {
-	w = &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, work: -1, index: -1}
-	defer func() {
-		if err != nil {
-			w.Close()
-		}
-	}()
+func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, work: -1, index: -1}
+	if err := w.open(work, o); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) open(work string, o Options) (err error) {
 	if w.base, err = sys.Open(work, sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
-		return nil, fmt.Errorf("open work %s: %w", work, err)
+		return fmt.Errorf("open work %s: %w", work, err)
 	}
 	if err = sys.Flock(w.base, true); err != nil {
 		if err == sys.EWOULDBLOK {
 			err = ErrInUse
 		}
-		return nil, fmt.Errorf("lock work %s: %w", work, err)
+		return fmt.Errorf("lock work %s: %w", work, err)
 	}
 	if err = w.refuseVolatile(work); err != nil {
-		return nil, err
+		return err
 	}
 	if w.work, err = w.subdir("work"); err != nil {
-		return nil, fmt.Errorf("make %s/work: %w", work, err)
+		return fmt.Errorf("make %s/work: %w", work, err)
 	}
 	if err = w.sweep(); err != nil {
-		return nil, fmt.Errorf("sweep %s/work: %w", work, err)
+		return fmt.Errorf("sweep %s/work: %w", work, err)
 	}
 	if err = w.probe(o); err != nil {
-		return nil, fmt.Errorf("upper %s: %w", upper.Path, err)
+		return fmt.Errorf("upper %s: %w", w.Upper.Path, err)
 	}
 	if !o.NoIndex {
 		if w.index, err = w.subdir("index"); err != nil {
-			return nil, fmt.Errorf("make %s/index: %w", work, err)
+			return fmt.Errorf("make %s/index: %w", work, err)
 		}
 	}
 	if o.Volatile {
 		err = os.MkdirAll(filepath.Join(work, "work", volatileMark), 0o700)
 	}
-	return w, err
+	return err
 }
 
 // PlainWriter changes a volume: in place, without marks.

@@ -49,7 +49,7 @@ func (fs *FS) settings() *fuse.MountOptions {
 	o.ExtraCapabilities = extra
 	// Without OPEN a truncation by O_TRUNC would never arrive if it were left to OPEN.
 	o.DisabledCapabilities = fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_AUTO_INVAL_DATA
-	if fs.cfg.Upper == "" || !sys.HasCap(sys.CAP_SYS_ADMIN) || !fs.routed() {
+	if !sys.HasCap(sys.CAP_SYS_ADMIN) || !fs.routed() {
 		o.DisabledCapabilities |= fuse.CAP_PASSTHROUGH
 	}
 	return o
