@@ -196,3 +196,6 @@ func (s *Store) Remove(name string) error {
 	}
 	return syncDir(s.dir)
 }
+
+// Mountpoint is where the data of a volume of that name is or would be.
+func (s *Store) Mountpoint(name string) string { return filepath.Join(s.dir, name, dataDir) }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/unionmount/unionmount/cmd/internal/engine"
+)
+
+// Exit codes of mount(8) and its helpers.
+const (
+	mountUsage  = 1
+	mountFailed = 32
+)
+
+// helperArgs are what mount(8), podman, buildah and containerd pass.
+type helperArgs struct {
+	words      []string // [SOURCE] TARGET
+	options    []string
+	fake       bool
+	foreground bool
+	lazy       bool
+}
+
+// parseHelper reads a helper's arguments: -f is mount(8)'s fake or fuse-overlayfs's foreground.
+func parseHelper(form form, args []string) (h helperArgs, err error) {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		value := func() string {
+			if len(a) > 2 {
+				return a[2:]
+			}
+			i++
+			if i < len(args) {
+				return args[i]
+			}
+			err = fmt.Errorf("%s needs a value", a)
+			return ""
+		}
+		switch {
+		case a == "--":
+			h.words = append(h.words, args[i+1:]...)
+			return h, err
+		case a == "-" || !strings.HasPrefix(a, "-"):
+			h.words = append(h.words, a)
+		case strings.HasPrefix(a, "-o"):
+			h.options = append(h.options, value())
+		case strings.HasPrefix(a, "-t"), strings.HasPrefix(a, "-N"):
+			value()
+		case form == formOverlay && (a == "-f" || a == "-d" || a == "--debug"):
+			h.foreground = true
+		default:
+			if err := h.letters(a); err != nil {
+				return h, err
+			}
+		}
+	}
+	return h, err
+}
+
+// letters reads mount(8)'s and umount(8)'s single letters, also run together.
+func (h *helperArgs) letters(a string) error {
+	for _, c := range strings.TrimPrefix(a, "-") {
+		switch c {
+		case 'f':
+			h.fake = true
+		case 'l':
+			h.lazy = true
+		case 's', 'n', 'v', 'r', 'w':
+		default:
+			return fmt.Errorf("unknown flag %s", a)
+		}
+	}
+	return nil
+}
+
+// helperMount is the second entry: [SOURCE] TARGET -o lowerdir=...
+func helperMount(form form, args []string) int {
+	h, err := parseHelper(form, args)
+	if err == nil && (len(h.words) == 0 || len(h.words) > 2) {
+		err = fmt.Errorf("want [SOURCE] TARGET -o lowerdir=A:B[,upperdir=U,workdir=W]")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "unionmount: usage:", err)
+		return mountUsage
+	}
+	g, err := engine.ParseOptions(h.options)
+	if err != nil {
+		report(err)
+		return mountUsage
+	}
+	if len(g.Lowers) == 0 {
+		fmt.Fprintln(os.Stderr, "unionmount: usage: no layer given: name one with -o lowerdir=")
+		return mountUsage
+	}
+	if g.Upper != "" && g.Work == "" {
+		fmt.Fprintf(os.Stderr, "unionmount: upper %s: a work directory is missing: name one on its file system with -o workdir=\n", g.Upper)
+		return mountUsage
+	}
+	if h.fake {
+		return 0
+	}
+	q := engine.Request{Layers: g.Lowers, Mountpoint: h.words[len(h.words)-1], Upper: g.Upper, Work: g.Work,
+		Volumes: g.Volumes, Given: g, Foreground: h.foreground, Helper: true}
+	if g.ReadOnly {
+		q.Given.Words = append(q.Given.Words, "ro")
+	}
+	e := &engine.Engine{Root: engine.DefaultRoot()}
+	if _, err := e.Mount(q); err != nil {
+		report(err)
+		return mountFailed
+	}
+	return 0
+}
+
+// helperUmount is what umount(8) calls for a mount of type fuse.unionmount.
+func helperUmount(args []string) int {
+	h, err := parseHelper(formUmount, args)
+	if err == nil && len(h.words) != 1 {
+		err = fmt.Errorf("want one TARGET")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "unionmount: usage:", err)
+		return mountUsage
+	}
+	if err := engine.UmountTarget(h.words[0], h.lazy); err != nil {
+		report(err)
+		return mountFailed
+	}
+	return 0
+}

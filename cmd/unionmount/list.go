@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+
+	"github.com/spf13/cobra"
+
+	"github.com/unionmount/unionmount/cmd/internal/engine"
+)
+
+// listing is how a list is printed: --format, -q and --filter.
+type listing struct {
+	format  string
+	quiet   bool
+	filters []string
+}
+
+func (l *listing) flags(c *cobra.Command) {
+	c.Flags().StringVar(&l.format, "format", "table", "table, json (one object a line) or a Go template")
+	c.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "names only")
+	c.Flags().StringArrayVar(&l.filters, "filter", nil, "KEY=VALUE; repeatable")
+}
+
+// keeps tells whether an item passes the filters; keys are those of get.
+func (l *listing) keeps(get func(key string) (string, bool)) (bool, error) {
+	for _, f := range l.filters {
+		key, want, ok := strings.Cut(f, "=")
+		if !ok {
+			return false, usage(fmt.Errorf("--filter %s: want KEY=VALUE", f))
+		}
+		have, known := get(key)
+		if !known {
+			return false, usage(fmt.Errorf("--filter %s: unknown key %s", f, key))
+		}
+		if key == "name" && !strings.Contains(have, want) || key != "name" && have != want {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// row is one item of a listing.
+type row struct {
+	name    string
+	columns []string
+	value   any
+}
+
+func (l *listing) print(header []string, rows []row) error {
+	if l.quiet {
+		for _, r := range rows {
+			fmt.Println(r.name)
+		}
+		return nil
+	}
+	switch l.format {
+	case "table":
+		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, strings.Join(header, "\t"))
+		for _, r := range rows {
+			fmt.Fprintln(w, strings.Join(r.columns, "\t"))
+		}
+		return w.Flush()
+	case "json":
+		enc := json.NewEncoder(os.Stdout)
+		for _, r := range rows {
+			if err := enc.Encode(r.value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	values := make([]any, len(rows))
+	for i, r := range rows {
+		values[i] = r.value
+	}
+	return printTemplate(l.format, values)
+}
+
+func printTemplate(format string, values []any) error {
+	t, err := template.New("format").Funcs(template.FuncMap{"json": func(v any) (string, error) {
+		b, err := json.Marshal(v)
+		return string(b), err
+	}}).Parse(format)
+	if err != nil {
+		return usage(err)
+	}
+	for _, v := range values {
+		if err := t.Execute(os.Stdout, v); err != nil {
+			return usage(err)
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+func lsCommand(s *session) *cobra.Command {
+	var all bool
+	var l listing
+	c := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List mounts: running and dead ones, with -a stopped ones too",
+		Example: "  unionmount ls -a --filter state=stopped",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			all = all || slices.ContainsFunc(l.filters, func(f string) bool { return strings.HasPrefix(f, "state=") })
+			infos, err := e.List(all)
+			if err != nil {
+				return err
+			}
+			var rows []row
+			for _, i := range infos {
+				ok, err := l.keeps(func(key string) (string, bool) {
+					v, known := map[string]string{"name": i.Name, "state": i.State, "mountpoint": i.Mountpoint}[key]
+					return v, known
+				})
+				if err != nil {
+					return err
+				}
+				if ok {
+					rows = append(rows, row{i.Name, i.Column(), i})
+				}
+			}
+			return l.print([]string{"NAME", "STATE", "PID", "MOUNTPOINT", "LAYERS", "VOLUMES"}, rows)
+		},
+	}
+	c.Flags().BoolVarP(&all, "all", "a", false, "stopped ones too")
+	l.flags(c)
+	return c
+}
+
+func inspectCommand(s *session) *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use:     "inspect NAME...",
+		Short:   "Describe mounts as a JSON array",
+		Example: "  unionmount inspect web",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			found := []any{}
+			err = each(args, func(name string) error {
+				i, err := e.Inspect(name)
+				if err == nil {
+					found = append(found, *i)
+				}
+				return err
+			})
+			return printInspected(format, found, err)
+		},
+	}
+	c.Flags().StringVar(&format, "format", "", "a Go template instead of JSON")
+	return c
+}
+
+// printInspected prints what was found, then returns what was not.
+func printInspected(format string, found []any, missing error) error {
+	if format != "" && format != "json" {
+		if err := printTemplate(format, found); err != nil {
+			return err
+		}
+		return missing
+	}
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "    ")
+	if err := enc.Encode(found); err != nil {
+		return err
+	}
+	return missing
+}
+
+func diffCommand(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:     "diff NAME",
+		Short:   "Print what a mount's upper adds (A), changes (C) and deletes (D)",
+		Example: "  unionmount diff web",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			out := bufio.NewWriter(os.Stdout)
+			if err := e.Diff(args[0], func(kind byte, path string) error {
+				_, err := fmt.Fprintf(out, "%c %s\n", kind, path)
+				return err
+			}); err != nil {
+				return err
+			}
+			return out.Flush()
+		},
+	}
+}
+
+// confirmed asks on a terminal; elsewhere the answer is yes.
+func confirmed(question string) bool {
+	if !isTerminal(os.Stdin) {
+		return true
+	}
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	return err == nil && strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y")
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  unionmount version",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			fmt.Println("unionmount", version)
+			return nil
+		},
+	}
+}
+
+func infoCommand(s *session) *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use:     "info",
+		Short:   "Print what kernel, file system and privileges allow, and what is chosen",
+		Example: "  unionmount info",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			facts := e.Facts(version)
+			switch format {
+			case "table", "text":
+				w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+				for _, f := range facts {
+					fmt.Fprintf(w, "%s\t%s\t%s\n", f.Name, f.Value, f.Remedy)
+				}
+				return w.Flush()
+			case "json":
+				return json.NewEncoder(os.Stdout).Encode(engine.FactMap(facts))
+			}
+			return printTemplate(format, []any{engine.FactMap(facts)})
+		},
+	}
+	c.Flags().StringVar(&format, "format", "table", "table, json or a Go template")
+	return c
+}

@@ -1,0 +1,155 @@
+// Command unionmount mounts copy-on-write unions with persistent volumes. Flags
+// become options here, one file a command; what they mean is in package engine.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/unionmount/unionmount/cmd/internal/engine"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	os.Exit(run(os.Args))
+}
+
+func run(args []string) int {
+	if len(args) == 2 && args[1] == engine.DaemonArg {
+		return engine.Daemon()
+	}
+	root := command()
+	switch form, rest := formOf(root, args); form {
+	case formMount, formOverlay:
+		return helperMount(form, rest)
+	case formUmount:
+		return helperUmount(rest)
+	}
+	root.SetArgs(args[1:])
+	return report(root.Execute())
+}
+
+// report prints each failure on a line of its own and numbers the exit code.
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	var joined interface{ Unwrap() []error }
+	var known *engine.Error
+	if errors.As(err, &joined) && !errors.As(err, &known) || isJoin(err) {
+		code := 0
+		for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+			code = max(code, report(e))
+		}
+		return code
+	}
+	fmt.Fprintln(os.Stderr, "unionmount:", strings.ReplaceAll(err.Error(), "\n", ": "))
+	return engine.ExitCode(err)
+}
+
+// isJoin tells whether err is the plain list that errors.Join makes.
+func isJoin(err error) bool {
+	return fmt.Sprintf("%T", err) == "*errors.joinError"
+}
+
+// session is what all commands share: the flags of the root command.
+type session struct{ root string }
+
+func (s *session) engine() (*engine.Engine, error) {
+	abs, err := filepath.Abs(s.root)
+	return &engine.Engine{Root: abs}, err
+}
+
+func command() *cobra.Command {
+	s := new(session)
+	c := &cobra.Command{
+		Use:   "unionmount",
+		Short: "Copy-on-write unions of directories, with volumes that outlive them",
+		Long: `unionmount merges read-only layer directories with one writable layer.
+Chosen subpaths go straight through to volume directories, which outlive the
+writable layer: the storage of a container as one program.`,
+		Example:       "  unionmount mount ./changes-below ./base /mnt -v db:/var/lib/db\n  unionmount umount /mnt",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.PersistentFlags().StringVar(&s.root, "root", engine.DefaultRoot(), "where mounts and volumes are kept (or UNIONMOUNT_ROOT)")
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	c.CompletionOptions.HiddenDefaultCmd = true
+	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
+		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s))
+	wrapArgs(c)
+	return c
+}
+
+// wrapArgs makes a wrong number of arguments a failure of usage.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage(err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+func usage(err error) error {
+	return &engine.Error{What: "usage", Kind: engine.ErrUsage, Why: fmt.Errorf("%w: see --help", err)}
+}
+
+// form is how the program was called.
+type form int
+
+const (
+	formCommand form = iota
+	formMount        // mount(8)'s helper
+	formOverlay      // as fuse-overlayfs is called
+	formUmount       // umount(8)'s helper
+)
+
+// formOf tells the form by the program's name, else by a first word that is no
+// command and a -o somewhere.
+func formOf(root *cobra.Command, args []string) (form, []string) {
+	switch filepath.Base(args[0]) {
+	case "mount.unionmount", "mount.fuse.unionmount":
+		return formMount, args[1:]
+	case "umount.unionmount", "umount.fuse.unionmount":
+		return formUmount, args[1:]
+	case "fuse-overlayfs":
+		return formOverlay, args[1:]
+	}
+	if len(args) < 2 || !slices.ContainsFunc(args[1:], func(a string) bool { return strings.HasPrefix(a, "-o") }) {
+		return formCommand, nil
+	}
+	if sub, _, err := root.Find(args[1:]); err == nil && sub != root {
+		return formCommand, nil
+	}
+	for _, c := range root.Commands() {
+		if slices.Contains(args[1:], c.Name()) && strings.HasPrefix(args[1], "-") && args[1] != "-o" {
+			return formCommand, nil
+		}
+	}
+	return formOverlay, args[1:]
+}
+
+// each applies f to every argument and joins what fails.
+func each(args []string, f func(string) error) error {
+	var errs []error
+	for _, a := range args {
+		errs = append(errs, f(a))
+	}
+	return errors.Join(errs...)
+}
