@@ -41,7 +41,11 @@ func (w *Writer) chown(fd int, uid, gid uint32) error {
 	if err != nil || st.Uid == uid && st.Gid == gid {
 		return err
 	}
-	return sys.ChownFd(fd, int(uid), int(gid))
+	err = sys.ChownFd(fd, int(uid), int(gid))
+	if err == sys.EINVAL {
+		return sys.EOVERFLOW // the owner has no number in this user namespace (ovl_copy_up_one)
+	}
+	return err
 }
 
 func (w *Writer) copyXattrs(dst, src int) error {

@@ -28,7 +28,8 @@ func removeAll(path string) error {
 // dress gives dir the mode and, where we may, the owner of another directory.
 func dress(dir string, like os.FileInfo) error {
 	st := like.Sys().(*syscall.Stat_t)
-	if err := os.Chown(dir, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	err := os.Chown(dir, int(st.Uid), int(st.Gid))
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EINVAL) { // EINVAL: not in our user namespace
 		return err
 	}
 	return os.Chmod(dir, like.Mode())
