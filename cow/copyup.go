@@ -61,18 +61,10 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, r
 			return err
 		}
 	}
-	if err := w.stampOrigin(out, s, ref, st); err != nil {
+	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
 		return err
 	}
-	from, base, err := lower.Parent(ref.Path)
-	if err != nil {
-		return err
-	}
-	defer from.Release()
-	if base == "" {
-		base = "."
-	}
-	if err := w.copyMeta(dst, out.object(), object{from.Fd, base}, st); err != nil {
+	if err := w.copyMeta(dst, src, st); err != nil {
 		return err
 	}
 	if regular && !w.volatile {
@@ -119,7 +111,7 @@ func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
 
 // stampOrigin writes what keeps the object's identity: the origin and, for a
 // hard link, the index name and the count of names it had below.
-func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, st *sys.Stat) error {
+func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst int, st *sys.Stat) error {
 	h, err := s.Handle(ref)
 	if err != nil && !errors.Is(err, sys.ENOTSUP) && !errors.Is(err, sys.EOVERFLOW) {
 		return err
@@ -128,14 +120,14 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, st *s
 	if linked && (len(h) == 0 || w.index < 0) {
 		return nil // the link breaks here; an origin would make two contents one file
 	}
-	if err := w.setOrigin(out.object(), st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
+	if err := w.setOrigin(dst, st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
 		return err
 	}
 	out.origin = true
 	if !linked {
 		return nil
 	}
-	if err := w.setMark(out.object(), layers.SuffixNlink, layers.NlinkMark(uint64(st.Nlink), 1)); err != nil {
+	if err := w.setMark(dst, layers.SuffixNlink, layers.NlinkMark(uint64(st.Nlink), 1)); err != nil {
 		if errors.Is(err, sys.EPERM) && w.Prefix == layers.PrefixUser {
 			return nil // a special file in a user.* upper: the copy leaves its links (docs/semantics.md)
 		}
@@ -144,8 +136,6 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, st *s
 	out.index = h.IndexName()
 	return nil
 }
-
-func (s *Staged) object() object { return object{s.w.work, s.name} }
 
 // Index is the name the object gets in work/index; "" if it is published under its own name.
 func (s *Staged) Index() string { return s.index }

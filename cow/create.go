@@ -160,7 +160,7 @@ func (w *Writer) createStaged(p parent, name string, n New) (int, error) {
 	}
 	fd, err := w.openNew(w.work, temp, n)
 	if err == nil {
-		err = closeOn(fd, w.finish(fd, temp, p, n))
+		err = closeOn(fd, w.finish(fd, p, n))
 	}
 	if err == nil {
 		if err = w.step("publish"); err == nil {
@@ -176,7 +176,7 @@ func (w *Writer) createStaged(p parent, name string, n New) (int, error) {
 }
 
 // finish gives a staged object owner, inherited ACLs, mode and, where a directory hides one below, the opaque mark.
-func (w *Writer) finish(fd int, temp string, p parent, n New) error {
+func (w *Writer) finish(fd int, p parent, n New) error {
 	if err := w.step("owner"); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (w *Writer) finish(fd int, temp string, p parent, n New) error {
 		return err
 	}
 	if n.kind() == sys.S_IFDIR && n.Hides {
-		if err := w.setMark(object{w.work, temp}, layers.SuffixOpaque, layers.Opaque()); err != nil {
+		if err := w.setMark(fd, layers.SuffixOpaque, layers.Opaque()); err != nil {
 			return err
 		}
 	}

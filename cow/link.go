@@ -58,7 +58,7 @@ func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error 
 		return err
 	}
 	defer sys.Close(fd)
-	err = w.setMark(object{w.index, index}, layers.SuffixNlink, fmt.Appendf(nil, "L%+d", int64(names)-int64(lowerNlink)))
+	err = w.setMark(fd, layers.SuffixNlink, fmt.Appendf(nil, "L%+d", int64(names)-int64(lowerNlink)))
 	if err == nil {
 		err = w.Link(fd, at, name, false, true)
 	}
@@ -69,7 +69,7 @@ func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error 
 	if err != nil {
 		return err
 	}
-	return w.setMark(object{w.index, index}, layers.SuffixNlink, layers.NlinkMark(names, uint64(st.Nlink)))
+	return w.setMark(fd, layers.SuffixNlink, layers.NlinkMark(names, uint64(st.Nlink)))
 }
 
 // DropIndex removes the indexed object once the union has no name of it.

@@ -8,20 +8,14 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// object is a name in a directory: what attributes are set on, since no
-// descriptor of a symbolic link will do.
-type object struct {
-	dir  int
-	name string
-}
-
-// copyMeta gives the staged object dst, also behind fd, what src has. The order matters: changing data or owner drops security.capability, so it comes
+// copyMeta gives the staged object behind dst what the one behind src has. The
+// order matters: changing data or owner drops security.capability, so it comes
 // after both; an ACL changes the mode, so the mode comes after it; times last.
-func (w *Writer) copyMeta(fd int, dst, src object, st *sys.Stat) error {
+func (w *Writer) copyMeta(dst, src int, st *sys.Stat) error {
 	if err := w.step("owner"); err != nil {
 		return err
 	}
-	if err := w.chown(fd, st.Uid, st.Gid); err != nil {
+	if err := w.chown(dst, st.Uid, st.Gid); err != nil {
 		return fmt.Errorf("give it to %d:%d: %w", st.Uid, st.Gid, err)
 	}
 	if err := w.copyXattrs(dst, src); err != nil {
@@ -31,14 +25,14 @@ func (w *Writer) copyMeta(fd int, dst, src object, st *sys.Stat) error {
 		if err := w.step("mode"); err != nil {
 			return err
 		}
-		if err := sys.ChmodFd(fd, st.Mode&0o7777); err != nil {
+		if err := sys.ChmodFd(dst, st.Mode&0o7777); err != nil {
 			return err
 		}
 	}
 	if err := w.step("times"); err != nil {
 		return err
 	}
-	return sys.UtimesFd(fd, st.Atim, st.Mtim)
+	return sys.UtimesFd(dst, st.Atim, st.Mtim)
 }
 
 // chown spares the call, and the privilege it needs, where the owner is right already.
@@ -54,8 +48,8 @@ func (w *Writer) chown(fd int, uid, gid uint32) error {
 	return err
 }
 
-func (w *Writer) copyXattrs(dst, src object) error {
-	names, err := sys.ListXattrAt(src.dir, src.name)
+func (w *Writer) copyXattrs(dst, src int) error {
+	names, err := sys.ListXattrFd(src)
 	if err == sys.ENOTSUP {
 		return nil
 	}
@@ -66,7 +60,7 @@ func (w *Writer) copyXattrs(dst, src object) error {
 		if layers.Private(n) || w.noACL && isACL(n) {
 			continue
 		}
-		v, err := sys.GetXattrAt(src.dir, src.name, n)
+		v, err := sys.GetXattrFd(src, n)
 		if err == sys.ENODATA {
 			continue
 		}
@@ -76,7 +70,7 @@ func (w *Writer) copyXattrs(dst, src object) error {
 		if err := w.step("attribute"); err != nil {
 			return err
 		}
-		err = sys.SetXattrAt(dst.dir, dst.name, n, v, 0)
+		err = sys.SetXattrFd(dst, n, v, 0)
 		if err != nil && mustKeep(n, err) {
 			return fmt.Errorf("set attribute %s: %w", n, err)
 		}

@@ -137,10 +137,10 @@ func (w *Writer) dressCleared(temp string, old int, st *sys.Stat) error {
 		return err
 	}
 	defer sys.Close(fd)
-	if err := w.setMark(object{w.work, temp}, layers.SuffixOpaque, layers.Opaque()); err != nil {
+	if err := w.setMark(fd, layers.SuffixOpaque, layers.Opaque()); err != nil {
 		return err
 	}
-	return w.copyMeta(fd, object{w.work, temp}, object{old, "."}, st)
+	return w.copyMeta(fd, old, st)
 }
 
 func isEmpty(pathFd int) (bool, error) {
@@ -208,10 +208,15 @@ func (w *Writer) markMoved(dir int, name, redirect string, opaque bool) error {
 	if redirect == "" && !opaque {
 		return nil
 	}
-	if redirect != "" {
-		return w.setMark(object{dir, name}, layers.SuffixRedirect, []byte(redirect))
+	fd, err := sys.PathAt(dir, name)
+	if err != nil {
+		return err
 	}
-	return w.setMark(object{dir, name}, layers.SuffixOpaque, layers.Opaque())
+	defer sys.Close(fd)
+	if redirect != "" {
+		return w.setMark(fd, layers.SuffixRedirect, []byte(redirect))
+	}
+	return w.setMark(fd, layers.SuffixOpaque, layers.Opaque())
 }
 
 // MarkOpaque makes the upper directory at hide everything below it.
@@ -221,5 +226,5 @@ func (w *Writer) MarkOpaque(at string) error {
 		return err
 	}
 	defer d.Release()
-	return w.setMark(object{d.Fd, "."}, layers.SuffixOpaque, layers.Opaque())
+	return w.setMark(d.Fd, layers.SuffixOpaque, layers.Opaque())
 }

@@ -81,11 +81,11 @@ func (w *Writer) dropAufs(dir int, name string, isDir bool) error {
 }
 
 // setMark writes one mark.
-func (w *Writer) setMark(o object, suffix string, value []byte) error {
+func (w *Writer) setMark(fd int, suffix string, value []byte) error {
 	if err := w.step("mark " + suffix); err != nil {
 		return err
 	}
-	if err := sys.SetXattrAt(o.dir, o.name, w.Prefix+suffix, value, 0); err != nil {
+	if err := sys.SetXattrFd(fd, w.Prefix+suffix, value, 0); err != nil {
 		return fmt.Errorf("set %s%s: %w", w.Prefix, suffix, err)
 	}
 	return nil
@@ -99,15 +99,15 @@ func (w *Writer) markImpure(dir int) error {
 	if _, err := sys.GetXattrFd(dir, w.Prefix+layers.SuffixImpure); err == nil {
 		return nil
 	}
-	return w.setMark(object{dir, "."}, layers.SuffixImpure, []byte("y"))
+	return w.setMark(dir, layers.SuffixImpure, []byte("y"))
 }
 
 // setOrigin writes where an object comes from. A symbolic link or device can't
 // hold user.*: its number then changes at the next mount (docs/semantics.md).
-func (w *Writer) setOrigin(o object, mode uint32, h layers.FileHandle, own string) error {
-	err := w.setMark(o, layers.SuffixOrigin, h)
+func (w *Writer) setOrigin(fd int, mode uint32, h layers.FileHandle, own string) error {
+	err := w.setMark(fd, layers.SuffixOrigin, h)
 	if err == nil && own != "" {
-		err = w.setMark(o, layers.SuffixOwnOrigin, []byte(own))
+		err = w.setMark(fd, layers.SuffixOwnOrigin, []byte(own))
 	}
 	t := mode & sys.S_IFMT
 	if errors.Is(err, sys.EPERM) && w.Prefix == layers.PrefixUser && t != sys.S_IFREG && t != sys.S_IFDIR {

@@ -289,14 +289,14 @@ func (w *Writer) StampRoots(s *layers.Stack) error {
 	defer root.Release()
 	if _, err := sys.GetXattrFd(root.Fd, w.Prefix+layers.SuffixOrigin); err == sys.ENODATA {
 		if h, err := s.Handle(layers.Ref{Layer: 0}); err == nil {
-			if err := w.setMark(object{root.Fd, "."}, layers.SuffixOrigin, h); err != nil {
+			if err := w.setMark(root.Fd, layers.SuffixOrigin, h); err != nil {
 				return err
 			}
 		}
 	}
 	if _, err := sys.GetXattrFd(w.index, w.Prefix+layers.SuffixUpper); err == sys.ENODATA {
 		if h, err := layers.EncodeHandle(root.Fd, "", w.Upper.UUID, true); err == nil {
-			return w.setMark(object{w.index, "."}, layers.SuffixUpper, h)
+			return w.setMark(w.index, layers.SuffixUpper, h)
 		}
 	}
 	return nil

@@ -142,33 +142,3 @@ func (fs *FS) keep(n *node) error {
 	}
 	return nil
 }
-
-// withAttributes calls f with n's object as attributes need it: by its name if it is a symbolic link.
-func (fs *FS) withAttributes(n *node, f func(sys.Attributed) error) error {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	e := n.entry.Load()
-	if e.Index != "" {
-		return f(sys.ByName(n.tree.stack.Index.Dir, e.Index))
-	}
-	if e.Stat.Mode&sys.S_IFMT != sys.S_IFLNK || n.pin.Load() >= 0 {
-		fd, err := fs.pathFdLocked(n)
-		if err != nil {
-			return err
-		}
-		defer sys.Close(fd)
-		return f(sys.ByFd(fd))
-	}
-	l, p := n.tree.stack.Upper, ""
-	if e.Upper {
-		p, _ = fs.table.path(n)
-	} else {
-		l, p = n.tree.stack.Lowers[e.Lowers[0].Layer], e.Lowers[0].Path
-	}
-	d, base, err := l.Parent(p)
-	if err != nil {
-		return err
-	}
-	defer d.Release()
-	return f(sys.ByName(d.Fd, base))
-}

@@ -35,11 +35,15 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	if err != nil {
 		return 0, c.fs.status(err)
 	}
-	var v []byte
-	err = c.fs.withAttributes(n, func(a sys.Attributed) (err error) { v, err = a.Get(attr); return err })
-	if err == sys.ENOENT && onlyForRoute(n) {
-		err = sys.ENODATA
+	fd, err := c.fs.pathFd(n)
+	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+		err = sys.ENODATA // a directory that exists only for a route
 	}
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer sys.Close(fd)
+	v, err := sys.GetXattrFd(fd, attr)
 	if err != nil {
 		return 0, c.fs.status(err)
 	}
@@ -58,11 +62,15 @@ func answer(v, dest []byte) (uint32, fuse.Status) {
 // ListXAttr lists the attributes that are a user's.
 func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
-	var names []string
-	err := c.fs.withAttributes(n, func(a sys.Attributed) (err error) { names, err = a.List(); return err })
-	if err == sys.ENOENT && onlyForRoute(n) {
+	fd, err := c.fs.pathFd(n)
+	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
 		return 0, fuse.OK
 	}
+	if err != nil {
+		return 0, c.fs.status(err)
+	}
+	defer sys.Close(fd)
+	names, err := sys.ListXattrFd(fd)
 	if err != nil {
 		return 0, c.fs.status(err)
 	}
@@ -82,17 +90,17 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 
 // SetXAttr sets an attribute.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
-	return c.fs.status(c.changeXattr(in.NodeId, attr, func(a sys.Attributed, stored string) error {
-		return a.Set(stored, data, int(in.Flags))
+	return c.fs.status(c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
+		return sys.SetXattrFd(fd, stored, data, int(in.Flags))
 	}))
 }
 
 // RemoveXAttr removes an attribute.
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
-	return c.fs.status(c.changeXattr(in.NodeId, attr, sys.Attributed.Remove))
+	return c.fs.status(c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd))
 }
 
-func (c *conn) changeXattr(id uint64, attr string, change func(a sys.Attributed, stored string) error) error {
+func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored string) error) error {
 	n := c.node(id)
 	stored, err := c.fs.stored(n, attr)
 	if err != nil {
@@ -101,11 +109,10 @@ func (c *conn) changeXattr(id uint64, attr string, change func(a sys.Attributed,
 	if err := c.fs.change(n, cow.Whole); err != nil {
 		return err
 	}
-	return c.fs.withAttributes(n, func(a sys.Attributed) error { return change(a, stored) })
-}
-
-// onlyForRoute tells whether n is a directory that no layer has.
-func onlyForRoute(n *node) bool {
-	e := n.entry.Load()
-	return !e.Upper && len(e.Lowers) == 0
+	fd, err := c.fs.pathFd(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	return change(fd, stored)
 }

@@ -21,11 +21,8 @@ func OpenBeneath(dir int, path string, flags int, mode uint32) (fd int, err erro
 	if path == "" {
 		path = "."
 	}
-	if flags&unix.O_PATH == 0 || flags&unix.O_NOFOLLOW != 0 {
-		flags |= unix.O_NOFOLLOW
-	}
 	how := unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC),
+		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOFOLLOW),
 		Mode:    uint64(mode),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
