@@ -112,7 +112,15 @@ func (fs *FS) openNew(n *node, d *desc, flags uint32, out *fuse.OpenOut) {
 // sharedFlags chooses how the kernel reaches a volume's data: by the file
 // itself, where it may and so every mapping is coherent, else past its cache. The
 // choice of a node stays until it is forgotten: the two can't be mixed.
+//
+// A file with setuid or setgid is written past the cache in any case: the kernel
+// would write to it as us, and we may keep the bits.
 func (fs *FS) sharedFlags(n *node, d *desc, out *fuse.OpenOut) uint32 {
+	if d != nil && d.write {
+		if st, err := sys.StatFd(d.fd); err != nil || st.Mode&(sys.S_ISUID|sys.S_ISGID) != 0 {
+			return fuse.FOPEN_DIRECT_IO
+		}
+	}
 	if id, ok := fs.register(n, d); ok {
 		out.BackingID = id
 		return fuse.FOPEN_PASSTHROUGH
