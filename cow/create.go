@@ -88,7 +88,7 @@ func (w *Writer) createFile(p parent, name string, n New) (int, error) {
 		if err != nil || n.Mode&0o7000 == 0 {
 			return fd, err
 		}
-		return fd, closeOn(fd, sys.ChmodFd(fd, p.perm(n)))
+		return fd, closeOn(fd, w.own(fd, p.perm(n), n))
 	}
 	fd, err := w.tmpfile(p, n)
 	if err == sys.ENOTSUP || err == sys.EISDIR || err == sys.EINVAL {

@@ -22,7 +22,6 @@ type Entry struct {
 
 	Ino    uint64   // the number the mount shows, the same before and after copy-up
 	Stat   sys.Stat // of the topmost object when it was looked up; final for a lower
-	Impure bool     // upper directory that may hold objects with an origin
 
 	upperXWhiteout bool
 }

@@ -31,7 +31,7 @@ func (s *Stack) Root() (*Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.upperXWhiteout, e.Impure = m.xwhite, m.impure
+		e.upperXWhiteout = m.xwhite
 		if m.opaque {
 			e.Lowers = nil
 		}
@@ -169,7 +169,7 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 		return v, m, err
 	}
 	e.Upper, e.Stat = true, st
-	e.upperXWhiteout, e.Impure = m.xwhite, m.impure
+	e.upperXWhiteout = m.xwhite
 	if s.Plain {
 		e.Ino = s.IDs.Number(st.Dev, st.Ino)
 		return v, m, nil

@@ -16,7 +16,7 @@ const (
 
 var (
 	overlayPrefixes = [...]string{PrefixTrusted, PrefixUser}
-	opaquePrefixes  = [...]string{PrefixTrusted, PrefixUser, prefixFuse}
+	allPrefixes  = [...]string{PrefixTrusted, PrefixUser, prefixFuse}
 )
 
 // dirMarks is what the marks of one directory say.
@@ -24,7 +24,6 @@ type dirMarks struct {
 	opaque   bool
 	xwhite   bool   // it holds whiteouts in xattr form
 	redirect string // "" none; absolute from the union's root, or one name
-	impure   bool
 }
 
 // readMarks reads the marks of the directory name in dir. One listxattr tells
@@ -34,7 +33,7 @@ func (s *Stack) readMarks(dir int, name string) (m dirMarks, err error) {
 	if err != nil && err != sys.ENOTSUP {
 		return m, err
 	}
-	for _, prefix := range opaquePrefixes {
+	for _, prefix := range allPrefixes {
 		if !slices.Contains(names, prefix+SuffixOpaque) {
 			continue
 		}
@@ -50,11 +49,6 @@ func (s *Stack) readMarks(dir int, name string) (m dirMarks, err error) {
 			return m, err
 		}
 	}
-	for _, prefix := range overlayPrefixes {
-		if slices.Contains(names, prefix+SuffixImpure) {
-			m.impure = true
-		}
-	}
 	m.redirect, err = s.readRedirect(dir, name, names)
 	return m, err
 }
@@ -62,26 +56,26 @@ func (s *Stack) readMarks(dir int, name string) (m dirMarks, err error) {
 // Private tells whether an attribute's name, as stored, is a mark of ours, the
 // kernel's or fuse-overlayfs's and hence no user's.
 func Private(stored string) bool {
-	for _, prefix := range overlayPrefixes {
+	for _, prefix := range allPrefixes {
 		if rest, ok := strings.CutPrefix(stored, prefix); ok {
 			return !strings.HasPrefix(rest, escape)
 		}
 	}
-	return strings.HasPrefix(stored, prefixFuse)
+	return false
 }
 
 // escape follows the prefix of a stored attribute that a user named with our
 // prefix: a union may be the layer of another union (overlayfs.rst, "Nesting").
 const escape = "overlay."
 
-// Store turns the name a user gives into the stored one; false: it can't be a user's.
-func Store(name string) (string, bool) {
-	for _, prefix := range overlayPrefixes {
+// Store turns the name a user gives into the stored one.
+func Store(name string) string {
+	for _, prefix := range allPrefixes {
 		if rest, ok := strings.CutPrefix(name, prefix); ok {
-			return prefix + escape + rest, true
+			return prefix + escape + rest
 		}
 	}
-	return name, !strings.HasPrefix(name, prefixFuse)
+	return name
 }
 
 // Shown turns a stored name into the one a user sees; false: it is hidden.
@@ -89,7 +83,7 @@ func Shown(stored string) (string, bool) {
 	if Private(stored) {
 		return "", false
 	}
-	for _, prefix := range overlayPrefixes {
+	for _, prefix := range allPrefixes {
 		if rest, ok := strings.CutPrefix(stored, prefix+escape); ok {
 			return prefix + rest, true
 		}

@@ -100,7 +100,15 @@ func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
 }
 
 func (l *lister) upper(e *Entry, at string) error {
-	plain := l.stack.Plain || len(e.Lowers) == 0 && !e.Impure
+	plain := l.stack.Plain
+	if !plain && len(e.Lowers) == 0 {
+		d, err := l.stack.Upper.Dir(at)
+		if err != nil {
+			return err
+		}
+		plain = !l.stack.isImpure(d.Fd)
+		d.Release()
+	}
 	return l.scan(l.stack.Upper, at, e.upperXWhiteout, func(dir int, d sys.Dirent) error {
 		n := Name{Name: d.Name, Type: d.Type}
 		if plain && d.Type != sys.DT_DIR && d.Type != sys.DT_UNKNOWN {

@@ -11,9 +11,6 @@ const SuffixOpaque = "opaque"
 // Opaque is the value of the mark.
 func Opaque() []byte { return []byte("y") }
 
-// SuffixImpure marks an upper directory that holds objects with an origin.
-const SuffixImpure = "impure"
-
 // hasSentinel tells whether the directory name in dir holds the file form.
 func hasSentinel(dir int, name string) (bool, error) {
 	d, p := dir, aufsSentinel

@@ -19,6 +19,16 @@ const SuffixOrigin = "origin"
 // kernel ignores, hides and keeps it.
 const SuffixOwnOrigin = "unionmount.origin"
 
+// SuffixImpure marks an upper directory that holds objects with an origin.
+const SuffixImpure = "impure"
+
+// isImpure tells whether the numbers that a listing of the upper directory
+// behind fd gives may not be those the union shows.
+func (s *Stack) isImpure(fd int) bool {
+	_, err := sys.GetXattrFd(fd, s.MarksPrefix+SuffixImpure)
+	return err != sys.ENODATA && err != sys.ENOTSUP
+}
+
 const (
 	fbMagic     = 0xfb
 	fbHeader    = 21     // version, magic, len, flags, type, uuid[16]

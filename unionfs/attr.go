@@ -85,7 +85,10 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 			return err
 		}
 	}
-	if in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID|fuse.FATTR_ATIME|fuse.FATTR_MTIME) == 0 {
+	const others = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_ATIME | fuse.FATTR_MTIME
+	// A request for nothing is chown(-1, -1), which takes setuid and setgid away.
+	chown := in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 || in.Valid&(others|fuse.FATTR_SIZE) == 0
+	if in.Valid&others == 0 && !chown {
 		return nil
 	}
 	fd, err := fs.pathFd(n)
@@ -93,7 +96,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		return err
 	}
 	defer sys.Close(fd)
-	if in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
+	if chown {
 		if err := sys.ChownFd(fd, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
 			return err
 		}
@@ -166,6 +169,15 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 		return dropSetid(d.fd)
 	}
 	return nil
+}
+
+// dropSetidFor does it for a request that doesn't say whether it must be done:
+// an ordinary user has no CAP_FSETID.
+func dropSetidFor(uid uint32, fd int, err error) error {
+	if err != nil || uid == 0 {
+		return err
+	}
+	return dropSetid(fd)
 }
 
 // dropSetid takes away setuid, and setgid from a file that its group may run:

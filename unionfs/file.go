@@ -286,7 +286,8 @@ func (c *conn) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 		return c.fs.status(err)
 	}
 	defer d.release()
-	return c.fs.status(sys.Fallocate(d.fd, in.Mode, int64(in.Offset), int64(in.Length)))
+	err = sys.Fallocate(d.fd, in.Mode, int64(in.Offset), int64(in.Length))
+	return c.fs.status(dropSetidFor(in.Uid, d.fd, err))
 }
 
 // CopyFileRange copies inside the file system, by reflink where there is one.
@@ -306,5 +307,5 @@ func (c *conn) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint3
 	}
 	defer src.release()
 	n, err := sys.CopyRange(src.fd, int64(in.OffIn), dst.fd, int64(in.OffOut), int(min(in.Len, 1<<30)))
-	return uint32(n), c.fs.status(err)
+	return uint32(n), c.fs.status(dropSetidFor(in.Uid, dst.fd, err))
 }
