@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/unionmount/unionmount/unionfs/suite/op"
 	"github.com/unionmount/unionmount/unionfs/suite/treehash"
@@ -24,7 +25,22 @@ func (s *session) compare() error {
 	if err != nil {
 		return err
 	}
-	return differ(what)
+	return differ(what, lookups(what)...)
+}
+
+// lookups makes an operation of each path at the beginning of a line.
+func lookups(what []string) []op.Op {
+	var out []op.Op
+	for _, line := range what {
+		quoted, err := strconv.QuotedPrefix(line)
+		if err != nil {
+			continue
+		}
+		if p, err := strconv.Unquote(quoted); err == nil {
+			out = append(out, op.Op{Kind: op.Lstat, Path: p})
+		}
+	}
+	return out
 }
 
 // compareTrees compares what is below the roots, and the numbers of all objects that live there or in open files.

@@ -45,12 +45,16 @@ func (f *Failure) Error() string {
 }
 
 // mismatch is a difference inside of a session, which does not know where in the run it is.
-type mismatch struct{ what []string }
+type mismatch struct {
+	what []string
+	// after are operations that would show it: where shrinking looks for the cause.
+	after []op.Op
+}
 
 func (m *mismatch) Error() string { return strings.Join(m.what, "\n") }
 
 // differ makes a mismatch, or nil of nothing. Long lists are cut: the first lines tell.
-func differ(what []string) error {
+func differ(what []string, after ...op.Op) error {
 	const enough = 40
 	if len(what) == 0 {
 		return nil
@@ -58,7 +62,7 @@ func differ(what []string) error {
 	if len(what) > enough {
 		what = append(what[:enough:enough], fmt.Sprintf("and %d more", len(what)-enough))
 	}
-	return &mismatch{what}
+	return &mismatch{what, after}
 }
 
 // isMismatch tells a finding from a trouble of the test itself.

@@ -2,7 +2,6 @@ package model
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/unionmount/unionmount/unionfs/suite/op"
 	"golang.org/x/sys/unix"
@@ -11,14 +10,14 @@ import (
 // ledger knows which number each object has in the union. Objects are named by the plain side, which has a key for
 // each that is never used again.
 type ledger struct {
-	atimes bool // immutable
-	dev    uint64
-	root   string
-	ino    map[string]uint64
+	atimes, dirAtimes bool   // immutable: compare them
+	root              string // immutable: of the union
+	dev               uint64
+	ino               map[string]uint64
 }
 
-func newLedger(state *State, cfg Config, start time.Time) (*ledger, error) {
-	l := &ledger{atimes: cfg.Atimes, root: state.Union, ino: map[string]uint64{}}
+func newLedger(state *State, cfg Config) (*ledger, error) {
+	l := &ledger{atimes: cfg.Atimes, dirAtimes: cfg.Atimes && cfg.DirAtimes, root: state.Union, ino: map[string]uint64{}}
 	var st unix.Stat_t
 	if err := unix.Stat(state.Union, &st); err != nil {
 		return nil, fmt.Errorf("stat of the union %s: %w", state.Union, err)
@@ -46,7 +45,7 @@ func (l *ledger) note(union, plain []op.Seen) []string {
 		if u.Dev != l.dev {
 			what = append(what, fmt.Sprintf("%q: st_dev %#x in the union, whose root has %#x", u.Where, u.Dev, l.dev))
 		}
-		if l.atimes && u.Atime != p.Atime && p.Atime != op.Now {
+		if (l.atimes && !u.Dir || l.dirAtimes) && u.Atime != p.Atime && p.Atime != op.Now {
 			what = append(what, fmt.Sprintf("%q: atime %s in the union, %s in the plain copy", u.Where, u.Atime, p.Atime))
 		}
 	}

@@ -57,7 +57,7 @@ func (c Config) explain(err error, history []op.Op) error {
 	f := &Failure{Seed: c.Seed, Index: len(history), What: m.what, Last: history[max(0, len(history)-last):]}
 	if c.ShrinkFor > 0 {
 		c.Log("shrinking: %v", err)
-		f.Shrunk, f.ShrunkWhat = shrink(c, history, time.Now().Add(c.ShrinkFor))
+		f.Shrunk, f.ShrunkWhat = shrink(c, history, m.after, time.Now().Add(c.ShrinkFor))
 	}
 	return f
 }

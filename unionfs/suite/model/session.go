@@ -25,7 +25,7 @@ func begin(cfg Config) (*session, error) {
 	if s.state, err = cfg.Fresh(); err != nil {
 		return nil, fmt.Errorf("fresh state: %w", err)
 	}
-	if s.ledger, err = newLedger(s.state, cfg, s.start); err != nil {
+	if s.ledger, err = newLedger(s.state, cfg); err != nil {
 		return nil, s.end(err)
 	}
 	for i := range cfg.Workers {
@@ -73,7 +73,7 @@ func (s *session) judge(o op.Op, union, plain op.Result) error {
 		if s.cfg.Accept(o, union, plain) {
 			return nil
 		}
-		return differ([]string{o.String(), "union: " + union.String(), "plain: " + plain.String()})
+		return differ([]string{o.String(), "union: " + union.String(), "plain: " + plain.String()}, o)
 	}
 	if o.Drop {
 		return nil
@@ -82,7 +82,7 @@ func (s *session) judge(o op.Op, union, plain op.Result) error {
 	if what == nil || s.cfg.Accept(o, union, plain) {
 		return nil
 	}
-	return differ(append([]string{o.String()}, what...))
+	return differ(append([]string{o.String()}, what...), o)
 }
 
 // all executes an operation in every worker.

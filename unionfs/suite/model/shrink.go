@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 // shrink looks for a short part of the sequence that fails too, until the deadline: first what shares names or
 // files with the failing operation, then by delta debugging (Zeller's ddmin).
-func shrink(cfg Config, ops []op.Op, deadline time.Time) (best []op.Op, what []string) {
+func shrink(cfg Config, ops, shown []op.Op, deadline time.Time) (best []op.Op, what []string) {
 	fails := func(candidate []op.Op) bool {
 		if time.Now().After(deadline) {
 			return false
@@ -21,7 +22,7 @@ func shrink(cfg Config, ops []op.Op, deadline time.Time) (best []op.Op, what []s
 		best, what = append([]op.Op(nil), candidate...), w
 		return true
 	}
-	if related := relatives(ops); !fails(related) {
+	if related := relatives(ops, shown); !fails(related) {
 		// The whole sequence takes as long as the run that failed; its end is worth a try before.
 		if !fails(ops[max(0, len(ops)-200):]) && !fails(ops) {
 			return nil, nil
@@ -57,15 +58,28 @@ func without(ops []op.Op, parts int) [][]op.Op {
 	return out
 }
 
-// relatives keeps the operations that the last one may depend on: they name the same paths, or those above or
-// below, or the same open file; backwards, so that a rename leads on to where things were before.
-func relatives(ops []op.Op) []op.Op {
+// relatives keeps the operations that those which showed the difference may depend on: they name the same paths, or
+// those above or below, or the same open file; backwards, so that a rename leads on to where things were before.
+func relatives(ops, shown []op.Op) []op.Op {
 	type slot struct{ worker, slot int }
 	paths, slots := map[string]bool{}, map[slot]bool{}
+	take := func(o op.Op) {
+		for _, p := range o.Paths() {
+			paths[p] = true
+		}
+		for s := range op.Slots {
+			if o.OnSlot() && (s == o.Slot || o.Kind == op.CopyRange && s == o.Slot2) || o.Kind == op.CheckHandles {
+				slots[slot{o.Worker, s}] = true
+			}
+		}
+	}
+	for _, o := range shown {
+		take(o)
+	}
 	var kept []op.Op
 	for i := len(ops) - 1; i >= 0; i-- {
 		o := ops[i]
-		related := i == len(ops)-1 || o.Kind == op.Umask || o.Kind == op.Remount || o.Kind == op.CloseAll ||
+		related := o.Kind == op.Umask || o.Kind == op.Remount || o.Kind == op.CloseAll ||
 			o.OnSlot() && slots[slot{o.Worker, o.Slot}]
 		for _, p := range o.Paths() {
 			related = related || touches(paths, p)
@@ -74,16 +88,9 @@ func relatives(ops []op.Op) []op.Op {
 			continue
 		}
 		kept = append(kept, o)
-		for _, p := range o.Paths() {
-			paths[p] = true
-		}
-		if o.OnSlot() {
-			slots[slot{o.Worker, o.Slot}] = true
-		}
+		take(o)
 	}
-	for i, j := 0, len(kept)-1; i < j; i, j = i+1, j-1 {
-		kept[i], kept[j] = kept[j], kept[i]
-	}
+	slices.Reverse(kept)
 	return kept
 }
 

@@ -35,10 +35,10 @@ func (s *Side) list(fd, size int) Result {
 func (s *Side) lookAt(fd int, e dirent, r *Result) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(fd, e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		r.Out += fmt.Sprintf("%q:%d %v; ", e.name, e.kind, err)
+		r.Out += fmt.Sprintf("%s:%d %v; ", Quote(e.name), e.kind, err)
 		return
 	}
-	r.Out += fmt.Sprintf("%q:%d", e.name, e.kind)
+	r.Out += fmt.Sprintf("%s:%d", Quote(e.name), e.kind)
 	if want := uint8(st.Mode >> 12); e.kind != want && e.kind != unix.DT_UNKNOWN {
 		r.Out += fmt.Sprintf(" (stat says type %d)", want)
 	}

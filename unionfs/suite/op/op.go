@@ -141,7 +141,7 @@ func (o Op) String() string {
 		fmt.Fprintf(&b, " slot2=%d", o.Slot2)
 	}
 	for _, p := range o.Paths() {
-		fmt.Fprintf(&b, " %q", p)
+		fmt.Fprintf(&b, " %s", Quote(p))
 	}
 	put := func(name, verb string, v any, set bool) {
 		if set {

@@ -2,6 +2,9 @@ package op
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,7 @@ type Seen struct {
 	Key string
 	// Atime is the access time, or Now.
 	Atime string
+	Dir   bool
 }
 
 // Now stands for a time that the kernel set during the run.
@@ -34,6 +38,11 @@ func (r Result) Dead() bool {
 	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECONNREFUSED, unix.ESHUTDOWN:
 		return true
 	}
+	for _, sign := range []string{"ENOTCONN", "ECONNABORTED", unix.ENOTCONN.Error(), unix.ECONNABORTED.Error()} {
+		if strings.Contains(r.Out, sign) {
+			return true
+		}
+	}
 	return r.Out == sigbus
 }
 
@@ -44,6 +53,26 @@ func (r Result) String() string {
 		name = unix.ErrnoName(r.Errno)
 	}
 	return fmt.Sprintf("%s %s", name, r.Out)
+}
+
+// Quote quotes a path, with long runs of one character counted.
+func Quote(p string) string {
+	const many = 20
+	var b strings.Builder
+	for len(p) > 0 {
+		r, size := utf8.DecodeRuneInString(p)
+		char, n := p[:size], 1
+		for r != utf8.RuneError && strings.HasPrefix(p[n*size:], char) {
+			n++
+		}
+		if n < many {
+			b.WriteString(p[:n*size])
+		} else {
+			fmt.Fprintf(&b, "%s{%d}", char, n)
+		}
+		p = p[n*size:]
+	}
+	return strconv.Quote(b.String())
 }
 
 // failed makes a result of an error; nil is success.

@@ -59,10 +59,10 @@ func (s *Side) check(o Op, r *Result) {
 	for _, p := range o.Paths() {
 		var st unix.Stat_t
 		if err := unix.Lstat(s.at(p), &st); err != nil {
-			r.Out += fmt.Sprintf(" | %q: %s", p, unix.ErrnoName(err.(unix.Errno)))
+			r.Out += fmt.Sprintf(" | %s: %s", Quote(p), unix.ErrnoName(err.(unix.Errno)))
 			continue
 		}
-		r.Out += fmt.Sprintf(" | %q: %s", p, s.line(&st))
+		r.Out += fmt.Sprintf(" | %s: %s", Quote(p), s.line(&st))
 		r.Seen = append(r.Seen, s.seen(p, unix.AT_FDCWD, s.at(p), &st))
 	}
 	if f := &s.files[o.Slot]; o.OnSlot() && f.open {
