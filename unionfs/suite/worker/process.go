@@ -41,8 +41,9 @@ func Start(s Setup, cred *syscall.Credential) (*Process, error) {
 	defer in.Close()
 	defer out.Close()
 	p := &Process{to: to, from: from, cmd: exec.Command("/proc/self/exe")}
-	// EINTR from Go's own preemption signals is no answer of the filesystem.
-	p.cmd.Env = append(os.Environ(), marker+"=1", "GODEBUG=asyncpreemptoff=1")
+	// EINTR from Go's own preemption signals is no answer of the filesystem; and the race detector's second of
+	// sleep at exit would be most of the time that shrinking has.
+	p.cmd.Env = append(os.Environ(), marker+"=1", "GODEBUG=asyncpreemptoff=1", "GORACE=atexit_sleep_ms=0")
 	p.cmd.Dir = "/"
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
