@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestLostOperationIsFound(t *testing.T) {
 	for _, kind := range []op.Kind{op.Chmod, op.Pwrite, op.Rename, op.Utimens, op.Setxattr} {
 		t.Run(string(kind), func(t *testing.T) {
 			cfg := testConfig(t)
-			cfg.CompareEvery, cfg.ShrinkFor = 100, 2*time.Second
+			cfg.CompareEvery, cfg.ShrinkFor = 100, -1
 			seen := 0
 			cfg.drop = func(o op.Op) bool {
 				if o.Kind == kind {
@@ -62,9 +63,49 @@ func TestLostOperationIsFound(t *testing.T) {
 			if err := Run(cfg); !errors.As(err, &f) {
 				t.Fatalf("a lost %s was not found: %v", kind, err)
 			}
-			if len(f.Shrunk) == 0 || len(f.Shrunk) > 20 {
-				t.Errorf("shrunk to %d operations: %v", len(f.Shrunk), f)
-			}
 		})
 	}
+}
+
+// TestShrinking loses every mkdir of one mode. Of a long sequence that mkdir should be left, or little more.
+func TestShrinking(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Seed, cfg.CompareEvery, cfg.ShrinkFor = 5, 500, 4*time.Second
+	cfg.drop = func(o op.Op) bool { return o.Kind == op.Mkdir && o.Mode == 0o711 }
+	var f *Failure
+	if err := Run(cfg); !errors.As(err, &f) {
+		t.Fatalf("not found: %v", err)
+	}
+	if len(f.Shrunk) == 0 || len(f.Shrunk) > f.Index/4 {
+		t.Errorf("%d operations shrunk to %d: %v", f.Index, len(f.Shrunk), f)
+	}
+}
+
+// TestLostNumberIsFound exchanges an object of the union for a copy, which has another inode number.
+func TestLostNumberIsFound(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.RemountEvery, cfg.ShrinkFor = 500, -1
+	fresh := cfg.Fresh
+	cfg.Fresh = func() (*State, error) {
+		s, err := fresh()
+		if err == nil {
+			s.Remount = func() error { return exchangeForCopy(s.Union) }
+		}
+		return s, err
+	}
+	var f *Failure
+	if err := Run(cfg); !errors.As(err, &f) || !strings.Contains(f.Error(), "st_ino") {
+		t.Fatalf("not found: %v", err)
+	}
+}
+
+// exchangeForCopy copies the tree and puts the copy in its place: all is as it was, but not the numbers.
+func exchangeForCopy(root string) error {
+	if err := startree.Flatten([]string{root}, root+".copy"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(root); err != nil {
+		return err
+	}
+	return os.Rename(root+".copy", root)
 }
