@@ -58,8 +58,8 @@ func (s *session) compareTrees(live map[string]string) ([]string, error) {
 	for p, e := range plain {
 		key := op.Key(unix.AT_FDCWD, s.state.Plain+"/"+p)
 		u, both := union[p]
-		if !both {
-			continue
+		if !both || u.Ino == 0 || e.Ino == 0 {
+			continue // the one or the other can't be looked at: Diff names it, unless both refuse
 		}
 		if msg := s.ledger.number(key, u.Ino); msg != "" {
 			what = append(what, fmt.Sprintf("%q: %s", p, msg))

@@ -83,7 +83,7 @@ func (g *generator) xattr(o *op.Op) {
 	case o.Name == "security.capability":
 		o.Data = startree.Capability()
 	case strings.HasPrefix(o.Name, "system.posix_acl"):
-		o.Data = startree.ACL(g.rng.Uint32()&0o777|0o600, g.rng.Uint32(), 1000, 1001)
+		o.Data = startree.ACL(g.rng.Uint32()&0o777|0o700, g.rng.Uint32(), 1000, 1001)
 	case strings.HasSuffix(o.Name, "overlay.opaque"):
 		o.Data = "y"
 	default:

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,9 +16,11 @@ import (
 // plainState lets a second plain copy play the union.
 func plainState(t *testing.T, tops ...string) func() (*State, error) {
 	return func() (*State, error) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
-			return nil, err
+		dir := t.TempDir()
+		for _, d := range []string{dir, filepath.Dir(dir)} { // workers may be other users
+			if err := os.Chmod(d, 0o755); err != nil {
+				return nil, err
+			}
 		}
 		layers, err := startree.Layers(dir, 3, 7, startree.Options{Root: os.Geteuid() == 0, ACL: true, Tops: tops})
 		if err != nil {
@@ -25,7 +28,7 @@ func plainState(t *testing.T, tops ...string) func() (*State, error) {
 		}
 		s := &State{Union: filepath.Join(dir, "union"), Plain: filepath.Join(dir, "plain")}
 		s.Remount = func() error { return nil }
-		s.Close = func() error { return os.RemoveAll(dir) }
+		s.Close = func() error { return startree.Remove(dir) }
 		if err := startree.Flatten(layers, s.Union); err != nil {
 			return nil, err
 		}
@@ -108,4 +111,17 @@ func exchangeForCopy(root string) error {
 		return err
 	}
 	return os.Rename(root+".copy", root)
+}
+
+// TestSeveralUsersAgree lets users without privileges meet what others own: refusals must be equal too.
+func TestSeveralUsersAgree(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start workers as others")
+	}
+	cfg := testConfig(t)
+	cfg.Ops, cfg.Atimes = 4000, false
+	cfg.Credentials = []*syscall.Credential{nil, {Uid: 1000, Gid: 1000}, {Uid: 1001, Gid: 1001, Groups: []uint32{1000}}}
+	if err := Run(cfg); err != nil {
+		t.Fatal(err)
+	}
 }

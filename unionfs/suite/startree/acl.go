@@ -29,7 +29,7 @@ func ACL(mode, extra uint32, uid, gid uint32) string {
 }
 
 func (b *builder) acl(full string, kind uint32) error {
-	value := []byte(ACL(b.rng.Uint32()&0o777|0o600, b.rng.Uint32(), 1000, 1001))
+	value := []byte(ACL(b.rng.Uint32()&0o777|0o700, b.rng.Uint32(), 1000, 1001))
 	if err := unix.Lsetxattr(full, "system.posix_acl_access", value, 0); err != nil {
 		return err
 	}

@@ -59,21 +59,21 @@ func copyData(src, dst string, size int64) error {
 	return nil
 }
 
-// copyAttributes copies owner, mode, extended attributes and times: in this order, for a chown clears bits of the
-// mode and the file capability, and all but the last changes times.
+// copyAttributes copies owner, extended attributes, mode and times: in this order, for a chown clears bits of the
+// mode and the file capability, a mode may forbid to set attributes, and all but the last changes times.
 func copyAttributes(src, dst string, st *unix.Stat_t) error {
 	if os.Geteuid() == 0 {
 		if err := os.Lchown(dst, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
 	}
+	if err := copyXattrs(src, dst); err != nil {
+		return err
+	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		if err := unix.Chmod(dst, st.Mode&0o7777); err != nil {
 			return &os.PathError{Op: "chmod", Path: dst, Err: err}
 		}
-	}
-	if err := copyXattrs(src, dst); err != nil {
-		return err
 	}
 	return setTimes(dst, st)
 }

@@ -10,12 +10,17 @@ import (
 // finish gives all objects of the layer owner, mode, attributes and times; the last ones made first, so that a
 // directory's times stay.
 func (b *builder) finish() error {
+	done := map[uint64]bool{} // objects with several names come several times
 	for i := len(b.own) - 1; i >= 0; i-- {
 		n := b.own[i]
 		var st unix.Stat_t
 		if err := unix.Lstat(b.at(n.path), &st); err != nil {
 			return err
 		}
+		if done[st.Ino] {
+			continue
+		}
+		done[st.Ino] = true
 		if err := b.attributes(n.path, &st); err != nil {
 			return fmt.Errorf("%q: %w", n.path, err)
 		}
@@ -43,22 +48,23 @@ func (b *builder) attributes(p string, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if kind != unix.S_IFLNK {
-		if err := unix.Chmod(full, b.mode(kind, p)); err != nil {
-			return err
-		}
-	}
 	if b.rng.Intn(3) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
 		if err := unix.Lsetxattr(full, "user.a", b.bytes(b.rng.Int63n(200)), 0); err != nil {
 			return err
 		}
 	}
-	if b.opt.ACL && b.rng.Intn(6) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
-		if err := b.acl(full, kind); err != nil {
+	if err := b.privileged(full, kind); err != nil {
+		return err
+	}
+	if kind != unix.S_IFLNK { // the mode may forbid to set attributes
+		if err := unix.Chmod(full, b.mode(kind, p)); err != nil {
 			return err
 		}
 	}
-	return b.privileged(full, kind)
+	if b.opt.ACL && b.rng.Intn(6) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
+		return b.acl(full, kind)
+	}
+	return nil
 }
 
 // privileged adds what only root can set.

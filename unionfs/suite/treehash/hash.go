@@ -91,7 +91,10 @@ type walk struct {
 // visit describes the object at path, named rel in the tree, and all below it.
 func (w *walk) visit(path, rel string) error {
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
+	if err := unix.Lstat(path, &st); err == unix.EACCES {
+		w.tree[rel] = Entry{Content: errno(err)} // listed, in a directory that may not be searched
+		return nil
+	} else if err != nil {
 		return &os.PathError{Op: "lstat", Path: rel, Err: err}
 	}
 	w.remember(rel, &st)
