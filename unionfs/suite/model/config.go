@@ -4,7 +4,7 @@
 //
 // Not compared, because it is the filesystem's own: inode numbers as such, st_dev (one value in the union), times
 // that the kernel set during the run (all that are explicit are), size, blocks and link count of directories, where a
-// file has holes (a hole must read as zeros).
+// file has holes (a hole must read as zeros), whether a file capability outlives a store to a mapping.
 package model
 
 import (

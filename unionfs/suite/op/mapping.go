@@ -76,7 +76,9 @@ func mapRead(f *file, o Op) Result {
 	return answered(nil, "n=%d crc=%08x", length-skip, crc32.Checksum(m[skip:], castagnoli()))
 }
 
-// mapWrite writes through a mapping and waits until the filesystem has it; the plain side need not.
+// mapWrite writes through a mapping and waits until the filesystem has it; the plain side need not. A file capability
+// is taken off first: stores to memory leave it, but what serves a filesystem from userspace passes them on by
+// write(2), which clears it.
 func (s *Side) mapWrite(f *file, o Op) Result {
 	start, skip, length, err := f.window(o)
 	if err != nil {
@@ -84,6 +86,12 @@ func (s *Side) mapWrite(f *file, o Op) Result {
 	}
 	if length <= skip {
 		return Result{Out: "beyond the end"}
+	}
+	const capability = "security.capability"
+	if _, err := unix.Fgetxattr(f.fd, capability, nil); err == nil {
+		if err := unix.Fremovexattr(f.fd, capability); err != nil {
+			return answered(nil, "not written: %v", err)
+		}
 	}
 	m, err := unix.Mmap(f.fd, start, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
