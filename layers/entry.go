@@ -20,8 +20,8 @@ type Entry struct {
 	// lowers; it is what a redirect to it says. Meaningless without Lowers.
 	LowerPath string
 
-	Ino    uint64   // the number the mount shows, the same before and after copy-up
-	Stat   sys.Stat // of the topmost object when it was looked up; final for a lower
+	Ino  uint64   // the number the mount shows, the same before and after copy-up
+	Stat sys.Stat // of the topmost object when it was looked up; final for a lower
 
 	upperXWhiteout bool
 }

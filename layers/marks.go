@@ -16,7 +16,7 @@ const (
 
 var (
 	overlayPrefixes = [...]string{PrefixTrusted, PrefixUser}
-	allPrefixes  = [...]string{PrefixTrusted, PrefixUser, prefixFuse}
+	allPrefixes     = [...]string{PrefixTrusted, PrefixUser, prefixFuse}
 )
 
 // dirMarks is what the marks of one directory say.

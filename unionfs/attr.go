@@ -86,9 +86,8 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		}
 	}
 	const others = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_ATIME | fuse.FATTR_MTIME
-	// A request for nothing is chown(-1, -1), which takes setuid and setgid away.
-	chown := in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 || in.Valid&(others|fuse.FATTR_SIZE) == 0
-	if in.Valid&others == 0 && !chown {
+	nothing := in.Valid&(others|fuse.FATTR_SIZE) == 0
+	if in.Valid&others == 0 && !nothing {
 		return nil
 	}
 	fd, err := fs.pathFd(n)
@@ -96,7 +95,10 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		return err
 	}
 	defer sys.Close(fd)
-	if chown {
+	if nothing {
+		return n.dropPrivileges(fd)
+	}
+	if in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
 		if err := sys.ChownFd(fd, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
 			return err
 		}
@@ -169,6 +171,16 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 		return dropSetid(d.fd)
 	}
 	return nil
+}
+
+// dropPrivileges answers a request for no change. The kernel sends it for
+// chown(-1, -1), which takes setuid and setgid away, and also, just after it
+// removed a file's capabilities, before a write (file_remove_privs, notify_change).
+func (n *node) dropPrivileges(fd int) error {
+	if n.capsGone.Swap(false) {
+		return nil
+	}
+	return sys.ChownFd(fd, -1, -1)
 }
 
 // dropSetidFor does it for a request that doesn't say whether it must be done:

@@ -18,6 +18,8 @@ type node struct {
 	pin   atomic.Int32 // descriptor of an object that no name leads to; -1 without
 	gone  atomic.Bool  // the union has no name of it any more
 
+	capsGone atomic.Bool // its capabilities were removed last (attr.go)
+
 	copyMu sync.Mutex
 	dirMu  sync.RWMutex // of a directory: its names on disk
 	data   nodeData

@@ -91,7 +91,11 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 
 // RemoveXAttr removes an attribute.
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
-	return c.fs.status(c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd))
+	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
+	if err == nil && attr == "security.capability" {
+		c.node(in.NodeId).capsGone.Store(true)
+	}
+	return c.fs.status(err)
 }
 
 func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored string) error) error {

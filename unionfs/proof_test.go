@@ -1,0 +1,177 @@
+package unionfs_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite/exercise"
+	"github.com/unionmount/unionmount/unionfs/suite/model"
+	"github.com/unionmount/unionmount/unionfs/suite/startree"
+	"github.com/unionmount/unionmount/unionfs/suite/treehash"
+)
+
+// number reads a test's size or seed from the environment.
+func number(name string, def int64) int64 {
+	if n, err := strconv.ParseInt(os.Getenv(name), 10, 64); err == nil {
+		return n
+	}
+	return def
+}
+
+// proofState mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers
+// are what they were.
+func proofState(t *testing.T, io unionfs.IO, layers int, seed int64, tops ...string) func() (*model.State, error) {
+	return func() (*model.State, error) {
+		dir := t.TempDir()
+		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+			return nil, err
+		}
+		lower := filepath.Join(dir, "lower")
+		at := map[string]string{}
+		for _, sub := range []string{"lower", "upper", "work", "mnt"} {
+			at[sub] = filepath.Join(dir, sub)
+			if err := os.Mkdir(at[sub], 0o755); err != nil {
+				return nil, err
+			}
+		}
+		opt := startree.Options{Root: true, ACL: true, Tops: tops, Marks: startree.Kernel | startree.UserXattr | startree.OCI}
+		opt.Marks = startree.Kernel
+		dirs, err := startree.Layers(lower, layers, seed, opt)
+		if err != nil {
+			return nil, err
+		}
+		plain := filepath.Join(dir, "plain")
+		if err := startree.Flatten(dirs, plain); err != nil {
+			return nil, err
+		}
+		if err := sameRoot(dirs[0], at["upper"]); err != nil {
+			return nil, err
+		}
+		before, err := treehash.Hash(lower, treehash.Options{Atime: true, Nlink: true})
+		if err != nil {
+			return nil, err
+		}
+		d := &daemon{
+			Config:     unionfs.Config{Lowers: dirs, Upper: at["upper"], Work: at["work"], IO: io},
+			Mountpoint: at["mnt"],
+		}
+		s := &model.State{Union: at["mnt"], Plain: plain, Kill: d.kill, Restart: d.restart}
+		s.Remount = func() error { return errors.Join(d.stop(), d.start()) }
+		s.Close = func() error {
+			err := d.stop()
+			after, e := treehash.Hash(lower, treehash.Options{Atime: true, Nlink: true})
+			if e != nil {
+				return e
+			}
+			if diff := treehash.Diff(before, after); diff != nil {
+				err = errors.Join(err, fmt.Errorf("lower layers changed: %s", strings.Join(diff, "\n")))
+			}
+			return errors.Join(err, os.RemoveAll(dir))
+		}
+		return s, d.start()
+	}
+}
+
+// sameRoot gives an upper the attributes of the layer below: the union's root has the upper's.
+func sameRoot(from, to string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(from, &st); err != nil {
+		return err
+	}
+	for _, name := range []string{"user.a", "trusted.a", "system.posix_acl_access", "system.posix_acl_default"} {
+		buf := make([]byte, 4096)
+		if n, err := unix.Getxattr(from, name, buf); err == nil {
+			if err := unix.Setxattr(to, name, buf[:n], 0); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Chmod(to, os.FileMode(st.Mode&0o777)); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, 0)
+}
+
+// users are root alone, or with USERS set root and two others.
+func users() []*syscall.Credential {
+	if os.Getenv("USERS") == "" {
+		return nil
+	}
+	return []*syscall.Credential{nil, {Uid: 1000, Gid: 1000}, {Uid: 1001, Gid: 1001, Groups: []uint32{1000}}}
+}
+
+func ios() []unionfs.IO { return []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} }
+
+func TestModel(t *testing.T) {
+	for _, io := range ios() {
+		t.Run(string(io), func(t *testing.T) {
+			seed := number("SEED", time.Now().UnixNano())
+			cfg := model.Config{
+				Credentials: users(), Atimes: os.Getenv("ATIMES") != "",
+				Fresh: proofState(t, io, 1+int(seed%8), seed), Seed: seed, Ops: int(number("OPS", 20_000)), Root: true, ACL: true, Log: t.Logf,
+			}
+			if err := model.Run(cfg); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	for _, io := range ios() {
+		t.Run(string(io), func(t *testing.T) {
+			seed := number("SEED", time.Now().UnixNano())
+			cfg := model.Config{
+				Fresh: proofState(t, io, 3, seed, model.Tops(4)...), Seed: seed, Ops: int(number("OPS", 5_000)), Workers: 4,
+				Root: true, ACL: true, Log: t.Logf,
+			}
+			if err := model.Concurrent(cfg); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestCrash(t *testing.T) {
+	for _, io := range ios() {
+		t.Run(string(io), func(t *testing.T) {
+			seed := number("SEED", time.Now().UnixNano())
+			cfg := model.Config{Fresh: proofState(t, io, 3, seed), Seed: seed, Root: true, ACL: true, Log: t.Logf}
+			if err := model.Crash(cfg, int(number("KILLS", 20)), 300*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestExercise(t *testing.T) {
+	for _, io := range ios() {
+		t.Run(string(io), func(t *testing.T) {
+			lower, upper, work := dirs(t)
+			if err := os.WriteFile(lower+"/file", make([]byte, 100_000), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			d := &daemon{Config: unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io}, Mountpoint: t.TempDir()}
+			if err := d.start(); err != nil {
+				t.Fatal(err)
+			}
+			err := exercise.Run(exercise.Config{
+				Path: d.Mountpoint + "/file", Steps: int(number("OPS", 20_000)), Seed: number("SEED", time.Now().UnixNano()),
+				Remount: func() error { return errors.Join(d.stop(), d.start()) },
+			})
+			if err := errors.Join(err, d.stop()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
