@@ -69,7 +69,9 @@ func TestCopyUpKeepsMetadata(t *testing.T) {
 		s := everyType(t)
 		s.mount("--io", io)
 		want := withTimes(t, s.in("d"))
-		if d := differences(withTimes(t, s.lowers[0]+"/d"), want); d != "" {
+		view, closeView := quietly(s.lowers[0] + "/d")
+		defer closeView()
+		if d := differences(withTimes(t, view), want); d != "" {
 			t.Errorf("the union shows a lower differently:\n%s", d)
 		}
 		for _, n := range listing(t, s.in("d")) {

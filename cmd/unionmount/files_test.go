@@ -249,14 +249,8 @@ func hashFile(path string) (string, error) {
 // without access times, so that looking leaves no trace.
 func fingerprint(t *testing.T, lower string, atimes bool) map[string]string {
 	t.Helper()
-	view := lower
-	if fd, err := unix.OpenTree(unix.AT_FDCWD, lower, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC); err == nil {
-		defer unix.Close(fd)
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOATIME, Attr_clr: unix.MOUNT_ATTR__ATIME}
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err == nil {
-			view = fmt.Sprintf("/proc/self/fd/%d/.", fd)
-		}
-	}
+	view, closeView := quietly(lower)
+	defer closeView()
 	return describe(t, view, func(st *unix.Stat_t) string {
 		line := fmt.Sprintf(" ino %d links %d mtime %d.%09d ctime %d.%09d", st.Ino, st.Nlink, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
 		if atimes {
@@ -264,6 +258,20 @@ func fingerprint(t *testing.T, lower string, atimes bool) map[string]string {
 		}
 		return line
 	})
+}
+
+// quietly gives a way to look at a tree that leaves access times alone.
+func quietly(dir string) (view string, closeView func()) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return dir, func() {}
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOATIME, Attr_clr: unix.MOUNT_ATTR__ATIME}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		unix.Close(fd)
+		return dir, func() {}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/.", fd), func() { unix.Close(fd) }
 }
 
 // differences prints up to ten paths at which two trees differ.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -192,43 +191,59 @@ func TestPrivateXattrs(t *testing.T) {
 	})
 }
 
-// TestUnionOfUnions: a union whose lower and upper are in another union.
-func TestUnionOfUnions(t *testing.T) {
+// TestUnionAsLayer: marks set inside a union are data to it and marks to the union above, of which it is the lower.
+func TestUnionAsLayer(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
-		s := newSite(t, 2)
-		write(t, s.lowers[1]+"/layer/a/f", "bottom")
-		write(t, s.lowers[1]+"/layer/gone", "bottom")
-		write(t, s.lowers[0]+"/layer/a/g", "top")
+		s := newSite(t, 1)
+		write(t, s.lowers[0]+"/bottom/a/f", "bottom")
+		write(t, s.lowers[0]+"/bottom/b/f", "bottom")
 		s.mount("--io", io)
-		mkdir(t, s.in("upper"))
-		mkdir(t, s.in("work"))
+		write(t, s.in("top/a/g"), "top")
+		write(t, s.in("top/b/g"), "top")
+		must(t, unix.Setxattr(s.in("top/a"), "trusted.overlay.opaque", []byte("y"), 0))
 		second := s.dir + "/second"
 		mkdir(t, second)
-		inner := []string{"mount", "--name", "inner", "--io", io, "-u", s.in("upper"), "--work", s.in("work"), s.in("layer"), second}
-		s.must(inner...)
-		must(t, os.Remove(second+"/gone"))
-		appendTo(t, second+"/a/f", " changed")
-		must(t, os.Rename(second+"/a", second+"/b"))
-		must(t, os.Mkdir(second+"/a", 0o755))
-		check := func(when string) {
+		mkdir(t, s.dir+"/upper2")
+		s.must("mount", "--name", "above", "--io", io, "-u", s.dir+"/upper2", "--work", s.dir+"/work2", s.in("top"), s.in("bottom"), second)
+		check := func(when string, b ...string) {
 			t.Helper()
-			if got := listing(t, second); !slices.Equal(got, []string{"a", "b"}) {
-				t.Errorf("%s: %q", when, got)
-			}
-			wantContent(t, second+"/b/f", "bottom changed")
-			wantContent(t, second+"/b/g", "top")
-			wantListing(t, second+"/a")
+			t.Log(when)
+			wantListing(t, second+"/a", "g")
+			wantListing(t, second+"/b", b...)
 		}
-		check("after")
-		wantContent(t, s.in("layer/gone"), "bottom")
-		s.must("umount", "inner")
-		s.must("start", "inner")
-		check("after a remount of the inner union")
-		s.must("umount", "inner")
-		// The marks of the inner one are data to the outer: its upper, as a lower, still hides.
-		s.must("mount", "--name", "reader", "-r", s.in("upper"), s.in("layer"), second)
-		check("as layers of a third")
-		s.must("umount", "reader")
-		s.umount()
+		check("mounted", "f", "g")
+		appendTo(t, second+"/b/f", " changed")
+		must(t, os.Remove(second+"/b/g"))
+		check("changed", "f")
+		wantContent(t, s.in("bottom/b/f"), "bottom")
+		wantContent(t, s.in("top/b/g"), "top")
+		s.must("umount", "above")
+		s.must("start", "above")
+		check("after a remount", "f")
+		wantContent(t, second+"/b/f", "bottom changed")
+		s.must("umount", "above")
 	})
+}
+
+// TestUpperInAUnion works, or is refused before anything changes, but does not fail half-way.
+func TestUpperInAUnion(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.lowers[0]+"/layer/gone", "x")
+	write(t, s.lowers[0]+"/layer/d/f", "x")
+	s.mount()
+	mkdir(t, s.in("upper"))
+	mkdir(t, s.in("work"))
+	second := s.dir + "/second"
+	mkdir(t, second)
+	r := s.cli("mount", "--name", "inner", "-u", s.in("upper"), "--work", s.in("work"), s.in("layer"), second)
+	if r.code != 0 {
+		checkRefusal(t, r, 5, []string{s.in("upper")}, []string{"mount"})
+		wantListing(t, s.in("upper"))
+		return
+	}
+	wantErrno(t, "unlink", unix.Unlink(second+"/gone"), 0)
+	wantErrno(t, "rename", unix.Rename(second+"/d", second+"/e"), 0)
+	wantListing(t, second, "e")
+	wantListing(t, second+"/e", "f")
+	s.must("umount", "inner")
 }

@@ -64,6 +64,7 @@ func (s *site) end() {
 	if r := s.cli("umount", "--all"); r.code != 0 && len(mountsBelow(s.dir)) > 0 {
 		s.t.Logf("umount --all at the end: %s", r)
 	}
+	s.verifyLowers()
 	detachBelow(s.dir)
 	for end := time.Now().Add(patience); len(processesOf(s.dir)) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -74,7 +75,6 @@ func (s *site) end() {
 			break
 		}
 	}
-	s.verifyLowers()
 	if err := os.RemoveAll(s.dir); err != nil {
 		s.t.Errorf("cannot remove the test's directory: %v", err)
 	}
