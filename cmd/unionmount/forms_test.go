@@ -1,8 +1,11 @@
 package main_test
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,7 +219,7 @@ func TestFormsOfFuseOverlayfs(t *testing.T) {
 
 // TestFormsOfImageLayers: the layers of an image that umoci made, unpacked as they are, give what umoci unpacks.
 func TestFormsOfImageLayers(t *testing.T) {
-	need(t, "umoci", "tar")
+	need(t, "umoci")
 	s := newSite(t, 0)
 	base(t, s.dir+"/base")
 	write(t, s.dir+"/opq/only", "only")
@@ -244,7 +247,7 @@ umoci unpack --image img:a reference`)
 	for i, l := range manifest.Layers {
 		dir := fmt.Sprintf("%s/layer%d", s.dir, i)
 		mkdir(t, dir)
-		mustRun(t, "tar", "-xpf", blob(l.Digest), "-C", dir, "--xattrs", "--xattrs-include=*", "--numeric-owner")
+		unpackAsIs(t, blob(l.Digest), dir)
 		s.lowers = append([]string{dir}, s.lowers...)
 	}
 	if found, _ := filepath.Glob(s.dir + "/layer*/opaque/.wh..wh..opq"); len(manifest.Layers) != 4 || len(found) != 1 {
@@ -255,6 +258,38 @@ umoci unpack --image img:a reference`)
 	must(t, os.RemoveAll(s.in("opaque")))
 	must(t, os.Mkdir(s.in("opaque"), 0o755))
 	wantListing(t, s.in("opaque"))
+}
+
+// unpackAsIs unpacks an image layer with its whiteouts as the files they are.
+func unpackAsIs(t *testing.T, layer, dir string) {
+	t.Helper()
+	f, err := os.Open(layer)
+	must(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	must(t, err)
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if err == io.EOF || err == io.ErrUnexpectedEOF { // umoci insert leaves out the padding at the end
+			return
+		}
+		must(t, err)
+		path := filepath.Join(dir, h.Name)
+		switch h.Typeflag {
+		case tar.TypeDir:
+			mkdir(t, path)
+			must(t, os.Chmod(path, os.FileMode(h.Mode)))
+		case tar.TypeReg:
+			data, err := io.ReadAll(r)
+			must(t, err)
+			write(t, path, string(data))
+			must(t, os.Chmod(path, os.FileMode(h.Mode)))
+		case tar.TypeSymlink:
+			must(t, os.Symlink(h.Linkname, path))
+		default:
+			t.Fatalf("%s: unexpected type %c", h.Name, h.Typeflag)
+		}
+	}
 }
 
 func readJSON(t *testing.T, path string, into any) {

@@ -112,7 +112,7 @@ func TestOddNames(t *testing.T) {
 	})
 }
 
-// TestDeepPaths: a path of 4,095 bytes works, one more is ENAMETOOLONG, and deeper trees work step by step.
+// TestDeepPaths: a path of 4,095 bytes works, one of 4,096 is ENAMETOOLONG.
 func TestDeepPaths(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
@@ -128,19 +128,6 @@ func TestDeepPaths(t *testing.T) {
 		must(t, os.WriteFile(exact, []byte("deep"), 0o644))
 		wantContent(t, exact, "deep")
 		wantErrno(t, "a path of 4,096 bytes", openClose(exact+"e", unix.O_CREAT|unix.O_WRONLY), unix.ENAMETOOLONG)
-		fd, err := unix.Open(at, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		must(t, err)
-		for range 10 { // and 2,000 bytes beyond
-			must(t, unix.Mkdirat(fd, strings.Repeat("q", 200), 0o755))
-			next, err := unix.Openat(fd, strings.Repeat("q", 200), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-			must(t, err)
-			unix.Close(fd)
-			fd = next
-		}
-		bottom, err := unix.Openat(fd, "bottom", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
-		must(t, err)
-		unix.Close(bottom)
-		unix.Close(fd)
 		must(t, os.Rename(s.in("deep"), s.in("d/deeper")))
 		must(t, os.RemoveAll(s.in("d/deeper")))
 		target := strings.Repeat("t", 4095)
@@ -151,6 +138,36 @@ func TestDeepPaths(t *testing.T) {
 		s.remount()
 		wantListing(t, s.in("d"), "file")
 	})
+}
+
+// TestDeeperThanAPath: a tree deeper than any path can say is made and removed step by step, as on the file system below.
+func TestDeeperThanAPath(t *testing.T) {
+	s := newSite(t, 1)
+	plain := s.dir + "/plain"
+	mkdir(t, plain)
+	s.mount()
+	for _, base := range []string{plain, s.mnt} {
+		fd, err := unix.Open(base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		must(t, err)
+		for depth := range 30 {
+			name := strings.Repeat("q", 200)
+			err := unix.Mkdirat(fd, name, 0o755)
+			next := -1
+			if err == nil {
+				next, err = unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			}
+			unix.Close(fd)
+			if fd = next; err != nil {
+				t.Errorf("%s: at a depth of %d directories of 200 bytes: %v", base, depth, err)
+				break
+			}
+		}
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		mustRun(t, "rm", "-rf", base+"/"+strings.Repeat("q", 200))
+		wantListing(t, base)
+	}
 }
 
 // TestPrivateXattrs: our own names are hidden and can't be set as such; they are

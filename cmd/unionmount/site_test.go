@@ -66,10 +66,11 @@ func (s *site) end() {
 	}
 	s.verifyLowers()
 	detachBelow(s.dir)
-	for end := time.Now().Add(patience); len(processesOf(s.dir)) > 0; time.Sleep(10 * time.Millisecond) {
+	// The tests run one by one, so every process of theirs is this test's.
+	for end := time.Now().Add(patience); len(processesOf(suite.dir)) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			s.t.Errorf("processes outlive the unmounting of everything: %v", processesOf(s.dir))
-			for _, p := range processesOf(s.dir) {
+			s.t.Errorf("processes outlive the unmounting of everything: %v", processesOf(suite.dir))
+			for _, p := range processesOf(suite.dir) {
 				unix.Kill(p, unix.SIGKILL)
 			}
 			break

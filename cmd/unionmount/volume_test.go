@@ -92,14 +92,14 @@ func TestReadOnlyVolume(t *testing.T) {
 func TestNestedVolumes(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
 		// The inner ones come first on the command line: depth decides the order, not the line.
-		s := volumeSite(t, way, "c:/srv/a/b/c", "b:/srv/a/b", "a:/srv/a", "z:/z")
+		s := volumeSite(t, way, "cc:/srv/a/b/c", "bb:/srv/a/b", "aa:/srv/a", "zz:/z")
 		for _, v := range []string{"srv/a/1", "srv/a/b/2", "srv/a/b/c/3", "z/4"} {
 			write(t, s.in(v), v)
 		}
-		wantContent(t, s.data("a", "1"), "srv/a/1")
-		wantContent(t, s.data("b", "2"), "srv/a/b/2")
-		wantContent(t, s.data("c", "3"), "srv/a/b/c/3")
-		wantContent(t, s.data("z", "4"), "z/4")
+		wantContent(t, s.data("aa", "1"), "srv/a/1")
+		wantContent(t, s.data("bb", "2"), "srv/a/b/2")
+		wantContent(t, s.data("cc", "3"), "srv/a/b/c/3")
+		wantContent(t, s.data("zz", "4"), "z/4")
 		wantListing(t, s.in("srv/a"), "1", "b")
 		wantListing(t, s.in("srv/a/b"), "2", "c")
 		wantErrno(t, "rmdir of an inner target", unix.Rmdir(s.in("srv/a/b")), unix.EBUSY)
@@ -136,7 +136,7 @@ func TestTargetStaysInside(t *testing.T) {
 // TestTargetIsNotWritten: the target directory appears, and no layer, nor upper, nor diff knows of it.
 func TestTargetIsNotWritten(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "db:/var/lib/db", "x:/srv/x")
+		s := volumeSite(t, way, "db:/var/lib/db", "xx:/srv/x")
 		wantListing(t, s.mnt, "file", "srv", "var")
 		wantListing(t, s.in("var"), "lib")
 		wantListing(t, s.in("var/lib"), "db")
@@ -208,11 +208,11 @@ func TestTwoMountsAppend(t *testing.T) {
 // TestVolumeIsSeenAtOnce: content, size, names, attributes and absence, from every side.
 func TestVolumeIsSeenAtOnce(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "v:/v")
+		s := volumeSite(t, way, "vol:/v")
 		second := s.dir + "/second"
 		mkdir(t, second)
-		s.must("mount", "--name", "second", "--volume-io", way, "-v", "v:/v", s.lowers[0], second)
-		sides := []string{s.in("v"), second + "/v", s.data("v", "")}
+		s.must("mount", "--name", "second", "--volume-io", way, "-v", "vol:/v", s.lowers[0], second)
+		sides := []string{s.in("v"), second + "/v", s.data("vol", "")}
 		for round := range 6 {
 			for _, writer := range sides {
 				for _, reader := range sides {
@@ -238,8 +238,8 @@ func TestVolumeIsSeenAtOnce(t *testing.T) {
 // TestOpenDescriptorSeesOthersWrites: a reader that has the file open reads what another mount writes.
 func TestOpenDescriptorSeesOthersWrites(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "v:/v")
-		write(t, s.data("v", "f"), "old old old\n")
+		s := volumeSite(t, way, "vol:/v")
+		write(t, s.data("vol", "f"), "old old old\n")
 		f, err := os.Open(s.in("v/f"))
 		must(t, err)
 		defer f.Close()
@@ -248,7 +248,7 @@ func TestOpenDescriptorSeesOthersWrites(t *testing.T) {
 		if string(buf[:n]) != "old old old\n" {
 			t.Fatalf("read %q", buf[:n])
 		}
-		write(t, s.data("v", "f"), "new new new and longer\n")
+		write(t, s.data("vol", "f"), "new new new and longer\n")
 		if n, _ = f.ReadAt(buf, 0); string(buf[:n]) != "new new new and longer\n" {
 			t.Errorf("the open descriptor reads %q", buf[:n])
 		}
@@ -261,14 +261,14 @@ func TestOpenDescriptorSeesOthersWrites(t *testing.T) {
 // TestVolumeLocks: locks between the host, two mounts and processes.
 func TestVolumeLocks(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "v:/v")
+		s := volumeSite(t, way, "vol:/v")
 		second := s.dir + "/second"
 		mkdir(t, second)
-		s.must("mount", "--name", "second", "--volume-io", way, "-v", "v:/v", s.lowers[0], second)
-		write(t, s.data("v", "f"), strings.Repeat("x", 100))
+		s.must("mount", "--name", "second", "--volume-io", way, "-v", "vol:/v", s.lowers[0], second)
+		write(t, s.data("vol", "f"), strings.Repeat("x", 100))
 		for _, kind := range []string{"flock", "posix", "ofd"} {
 			release := holding(t, kind, s.in("v/f"))
-			for _, side := range []string{second + "/v/f", s.data("v", "f")} {
+			for _, side := range []string{second + "/v/f", s.data("vol", "f")} {
 				if r := finish(child(t, kind, side)); r.code == 0 {
 					t.Errorf("%s: %s was locked while %s holds the lock", kind, side, s.in("v/f"))
 				}
@@ -341,7 +341,7 @@ func TestBorderOfAVolume(t *testing.T) {
 // TestParentOfATargetMoves: routes hang on nodes; the volume goes along or the move is refused, but no write lands in upper.
 func TestParentOfATargetMoves(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "v:/srv/deep/v")
+		s := volumeSite(t, way, "vol:/srv/deep/v")
 		at := "srv/deep/v/f"
 		if err := unix.Rename(s.in("srv"), s.in("moved")); err == nil {
 			at = "moved/deep/v/f"
@@ -349,7 +349,7 @@ func TestParentOfATargetMoves(t *testing.T) {
 			wantErrno(t, "rename of a target's parent", err, unix.EBUSY)
 		}
 		write(t, s.in(at), "f\n")
-		wantContent(t, s.data("v", "f"), "f\n")
+		wantContent(t, s.data("vol", "f"), "f\n")
 	})
 }
 
@@ -376,7 +376,7 @@ func TestAllVolumesOrNothing(t *testing.T) {
 		wantListing(t, s.upper)
 		wantListing(t, s.work)
 		wantListing(t, s.dir, before...)
-		if p := processesOf(s.dir); len(p) > 0 {
+		if p := processesOf(suite.dir); len(p) > 0 {
 			t.Errorf("processes are left: %v", p)
 		}
 		s.mountVolumes(way, "first:/a", "third:/c")
@@ -386,7 +386,7 @@ func TestAllVolumesOrNothing(t *testing.T) {
 // TestVolumeFileTypes: what is not a plain file works in a volume as on the host, and marks mean nothing there.
 func TestVolumeFileTypes(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "v:/v")
+		s := volumeSite(t, way, "vol:/v")
 		must(t, unix.Mknod(s.in("v/char"), unix.S_IFCHR, 0))
 		must(t, unix.Mkfifo(s.in("v/fifo"), 0o600))
 		must(t, os.Symlink("/nowhere", s.in("v/link")))
@@ -395,6 +395,6 @@ func TestVolumeFileTypes(t *testing.T) {
 		write(t, s.in("v/file"), "there\n")
 		must(t, os.Link(s.in("v/file"), s.in("v/file2")))
 		must(t, unix.Setxattr(s.in("v/file"), "trusted.overlay.opaque", []byte("y"), 0))
-		sameTree(t, "volume", s.data("v", ""), s.in("v"))
+		sameTree(t, "volume", s.data("vol", ""), s.in("v"))
 	})
 }
