@@ -274,7 +274,8 @@ func TestVolumeLocks(t *testing.T) {
 				}
 			}
 			release()
-			holding(t, kind, second+"/v/f")()
+			// FUSE tells the daemon of a closed OFD or flock lock's end after close has returned.
+			eventually(t, kind+" is free again", func() bool { return finish(child(t, kind, second+"/v/f")).code == 0 })
 		}
 	})
 }
