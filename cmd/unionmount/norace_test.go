@@ -1,0 +1,6 @@
+//go:build !race
+
+package main_test
+
+// raceDetector: the product is built as the tests are.
+const raceDetector = false

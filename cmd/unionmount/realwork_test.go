@@ -1,0 +1,306 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// git runs a git command that depends on nobody's configuration.
+const git = `git() { command git -c safe.directory='*' -c user.name=tester -c user.email=t@example.org -c protocol.file.allow=always "$@"; }
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+`
+
+// TestGit: clone of this project from a lower layer, commits, checkouts, gc and fsck in the union.
+func TestGit(t *testing.T) {
+	need(t, "git")
+	if _, err := os.Stat(suite.module + "/.git"); err != nil {
+		absent(t, "the tests do not run in a clone of the project")
+	}
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		mustShell(t, s.lowers[0], git+"git clone -q --no-hardlinks "+suite.module+" base")
+		s.mount("--io", io)
+		mustShell(t, s.mnt, git+`
+cd base
+git status --porcelain > ../status; test ! -s ../status
+git checkout -q -b work
+echo changed >> go.mod; git mv go.sum moved.sum; git add -A; git commit -q -m change
+git checkout -q HEAD~1; test -e go.sum; git checkout -q work; test -e moved.sum
+git clone -q . ../second
+cd ../second
+echo more > new; git add new; git commit -q -m more
+git push -q origin HEAD:refs/heads/pushed
+cd ../base
+git merge -q pushed; test -e new
+git gc -q --prune=now; git fsck --full --strict
+git status --porcelain > ../status; test ! -s ../status
+cd ..; rm -rf second; git -C base log --oneline > /dev/null`)
+		s.remount()
+		mustShell(t, s.mnt, git+"cd base; git fsck --full; git status --porcelain > ../status; test ! -s ../status; rm -rf base")
+	})
+}
+
+// TestGoBuild: this project is built in the union, from a lower layer, and what was built runs there.
+func TestGoBuild(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		mustShell(t, suite.module, `tar -cf - --exclude=./.git --exclude=./bin . | tar -xf - -C `+s.lowers[0])
+		s.mount("--io", io)
+		mustShell(t, s.mnt, `mkdir tmp; TMPDIR=$PWD/tmp GOFLAGS=-buildvcs=false go build -o bin/built ./cmd/unionmount; bin/built version; go vet ./layers`)
+	})
+}
+
+// TestSQLite: four writers at once, in both journal modes, on a database that begins in a lower; no row is lost.
+func TestSQLite(t *testing.T) {
+	need(t, "sqlite3")
+	eachIO(t, func(t *testing.T, io string) {
+		for _, mode := range []string{"wal", "delete"} {
+			t.Run(mode, func(t *testing.T) {
+				s := newSite(t, 1)
+				mustRun(t, "sqlite3", s.lowers[0]+"/db", "create table rows(writer, n, text); insert into rows values(-1, 0, 'from the layer');")
+				s.mount("--io", io)
+				db := s.in("db")
+				if got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma journal_mode="+mode); strings.TrimSpace(got) != mode {
+					t.Fatalf("journal mode %q", got)
+				}
+				const writers, each = 4, 50
+				done := make(chan result, writers)
+				for w := range writers {
+					var script strings.Builder
+					for n := range each {
+						fmt.Fprintf(&script, "begin immediate; insert into rows values(%d, %d, hex(randomblob(500))); commit;\n", w, n)
+					}
+					cmd := command(t, "sqlite3", "-bail", "-cmd", ".timeout 120000", db)
+					cmd.Stdin = strings.NewReader(script.String())
+					go func() { done <- finish(cmd) }()
+				}
+				for range writers {
+					if r := <-done; r.code != 0 || r.stderr != "" {
+						t.Error(r)
+					}
+				}
+				check := func(when string) {
+					t.Helper()
+					got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma integrity_check; select count(*) from rows;")
+					if want := fmt.Sprintf("ok\n%d\n", writers*each+1); got != want {
+						t.Errorf("%s: %q, want %q", when, got, want)
+					}
+				}
+				check("after")
+				s.remount()
+				check("after a remount")
+			})
+		}
+	})
+}
+
+// fioJob writes, then reads back and verifies checksums.
+func fioJob(t *testing.T, dir, engine string) {
+	t.Helper()
+	mustRun(t, "fio", "--name=verify", "--directory="+dir, "--size=8m", "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine="+engine,
+		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--randrepeat=1", "--group_reporting", "--output="+dir+"/report")
+}
+
+func TestFio(t *testing.T) {
+	need(t, "fio")
+	for _, engine := range []string{"psync", "mmap"} {
+		t.Run("union "+engine, func(t *testing.T) {
+			eachIO(t, func(t *testing.T, io string) {
+				s := newSite(t, 1)
+				s.mount("--io", io)
+				mkdir(t, s.in("fio"))
+				fioJob(t, s.in("fio"), engine)
+			})
+		})
+		t.Run("volume "+engine, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, way string) {
+				s := volumeSite(t, way, "data:/data")
+				fioJob(t, s.in("data"), engine)
+				wantListing(t, s.upper)
+			})
+		})
+	}
+}
+
+// stressors are those of stress-ng's file system class that end soon and say what fails.
+var stressors = []string{"dentry", "dir", "fallocate", "flock", "fstat", "getdent", "lease", "link", "lockf", "rename", "seek", "symlink", "utime", "xattr"}
+
+// TestStress: no stressor of stress-ng fails in the union that does not fail below.
+func TestStress(t *testing.T) {
+	need(t, "stress-ng")
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		s.atimes = false // getdent walks the whole machine, the layers themselves too
+		s.mount("--io", io)
+		mkdir(t, s.dir+"/plain")
+		for _, stressor := range stressors {
+			stress := func(dir string) result {
+				return run(t, "stress-ng", "--temp-path", dir, "--verify", "--timeout", "1", "--"+stressor, "1", "--oom-avoid")
+			}
+			if r := stress(s.mnt); r.code != 0 {
+				if below := stress(s.dir + "/plain"); below.code == 0 {
+					t.Errorf("%s fails in the union only: %s", stressor, r)
+				}
+			}
+		}
+	})
+}
+
+// TestChrootAndPackages: a small root is lived in, and a package is installed, upgraded and removed there.
+func TestChrootAndPackages(t *testing.T) {
+	need(t, "busybox", "dpkg", "dpkg-deb")
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 2)
+		root := s.lowers[1]
+		mustShell(t, root, `
+mkdir -p bin sbin dev etc tmp var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpkg/triggers usr/share
+cp "$(command -v busybox)" bin/busybox
+for a in $(bin/busybox --list); do test -e bin/$a || ln -s busybox bin/$a; done
+mknod -m 666 dev/null c 1 3
+touch var/lib/dpkg/status var/lib/dpkg/available; echo root:x:0:0::/:/bin/sh > etc/passwd`)
+		for _, version := range []string{"1", "2"} {
+			mustShell(t, s.dir, `
+v=`+version+`; p=pkg$v; mkdir -p $p/DEBIAN $p/usr/share/greeting $p/etc
+printf 'Package: greeting\nVersion: %s\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: test\n' $v > $p/DEBIAN/control
+printf '#!/bin/sh\necho configured %s >> /var/log-of-package\n' $v > $p/DEBIAN/postinst; chmod 755 $p/DEBIAN/postinst
+echo /etc/greeting.conf > $p/DEBIAN/conffiles; echo conf > $p/etc/greeting.conf
+for i in 1 2 3 4 5 6 7 8 9; do echo $v-$i > $p/usr/share/greeting/file$i; done
+test $v = 1 && echo old > $p/usr/share/greeting/only-old; ln $p/usr/share/greeting/file1 $p/usr/share/greeting/hard
+dpkg-deb --root-owner-group -b $p greeting$v.deb`)
+		}
+		s.mount("--io", io)
+		dpkg := func(args ...string) string {
+			return mustRun(t, "dpkg", append([]string{"--root=" + s.mnt}, args...)...)
+		}
+		dpkg("-i", s.dir+"/greeting1.deb")
+		wantContent(t, s.in("usr/share/greeting/only-old"), "old\n")
+		s.remount()
+		dpkg("-i", s.dir+"/greeting2.deb")
+		wantContent(t, s.in("usr/share/greeting/hard"), "2-1\n")
+		wantContent(t, s.in("var/log-of-package"), "configured 1\nconfigured 2\n")
+		wantAbsent(t, s.in("usr/share/greeting/only-old"))
+		out := mustRun(t, "chroot", s.mnt, "/bin/sh", "-ec", `
+cd /tmp; mkdir a; cp -a /etc a/; find / -xdev -type f | wc -l > count; test $(cat count) -gt 10
+tar cf t.tar /usr/share 2>/dev/null; mkdir x; tar xf t.tar -C x; diff -r x/usr/share /usr/share
+mv /usr/share /usr/moved; mv /usr/moved /usr/share; rm -rf a x; cat /usr/share/greeting/file9`)
+		if out != "2-9\n" {
+			t.Errorf("the chroot printed %q", out)
+		}
+		dpkg("-P", "greeting")
+		wantAbsent(t, s.in("usr/share/greeting"))
+		s.remount()
+		wantAbsent(t, s.in("usr/share/greeting"))
+		wantAbsent(t, s.in("etc/greeting.conf"))
+	})
+}
+
+// postgresBinaries finds the server's programs, which distributions keep off the PATH.
+func postgresBinaries(t *testing.T) string {
+	t.Helper()
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/postgres", "/usr/local/bin/postgres", "/usr/bin/postgres"} {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			return filepath.Dir(found[len(found)-1])
+		}
+	}
+	absent(t, "PostgreSQL is not installed")
+	return ""
+}
+
+// database is a PostgreSQL server that runs as nobody on a data directory.
+type database struct {
+	t               *testing.T
+	s               *site
+	bin, data, sock string
+	server          *exec.Cmd
+}
+
+func (d *database) command(name string, args ...string) *exec.Cmd {
+	cmd := command(d.t, "setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", d.bin + "/" + name}, args...)...)
+	cmd.Dir, cmd.Env = d.sock, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.sock, "LC_ALL=C"}
+	return cmd
+}
+
+func (d *database) start() {
+	d.t.Helper()
+	d.server = d.command("postgres", "-D", d.data, "-k", d.sock, "-c", "listen_addresses=")
+	log, err := os.OpenFile(d.s.dir+"/postgres.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	must(d.t, err)
+	defer log.Close()
+	d.server.Stdout, d.server.Stderr = log, log
+	must(d.t, d.server.Start())
+	d.t.Cleanup(d.kill)
+	eventually(d.t, "PostgreSQL answers", func() bool { return finish(d.psqlCommand("select 1")).code == 0 })
+}
+
+func (d *database) psqlCommand(query string) *exec.Cmd {
+	return d.command("psql", "-X", "-q", "-t", "-A", "-h", d.sock, "-U", "nobody", "-d", "postgres", "-c", query)
+}
+
+func (d *database) query(query string) string {
+	d.t.Helper()
+	r := finish(d.psqlCommand(query))
+	if r.code != 0 {
+		d.t.Fatalf("%s: %s", query, r)
+	}
+	return strings.TrimSpace(r.stdout)
+}
+
+// kill ends the server and all that it started, without warning.
+func (d *database) kill() {
+	children := processesOf(d.data)
+	for _, pid := range append(children, d.server.Process.Pid) {
+		if p, err := os.FindProcess(pid); err == nil {
+			p.Kill()
+		}
+	}
+	d.server.Wait()
+}
+
+// TestPostgresOnAVolume: kill everything, drop the mount, its upper and its layers, mount others, and find the rows.
+func TestPostgresOnAVolume(t *testing.T) {
+	need(t, "setpriv")
+	bin := postgresBinaries(t)
+	eachWay(t, func(t *testing.T, way string) {
+		s := volumeSite(t, way, "pg:/var/lib/pg")
+		d := &database{t: t, s: s, bin: bin, data: s.in("var/lib/pg/data"), sock: s.dir + "/sock"}
+		mkdir(t, d.sock)
+		mkdir(t, d.data)
+		for _, p := range []string{d.sock, d.data} {
+			must(t, os.Chown(p, 65534, 65534))
+			must(t, os.Chmod(p, 0o700))
+		}
+		if r := finish(d.command("initdb", "-D", d.data, "-U", "nobody", "-A", "trust", "--no-sync")); r.code != 0 {
+			t.Fatal(r)
+		}
+		d.start()
+		d.query("create table t(n int, text text); insert into t select i, repeat('x', 500) from generate_series(1, 5000) i")
+		d.query("update t set text = 'y' where n % 3 = 0")
+		d.kill()
+		pid := s.inspect().Pid
+		if p, err := os.FindProcess(pid); err == nil {
+			p.Kill()
+		}
+		s.gone(pid)
+		s.must("umount", s.name)
+		s.must("rm", s.name)
+		s.forget(s.lowers[0])
+		for _, gone := range []string{s.lowers[0], s.upper, s.work} {
+			must(t, os.RemoveAll(gone))
+			mkdir(t, gone)
+		}
+		write(t, s.lowers[0]+"/other-layer", "x")
+		s.name = "other"
+		s.mountVolumes(way, "pg:/srv/elsewhere")
+		d.data = s.in("srv/elsewhere/data")
+		d.start()
+		if got := d.query("select count(*), count(*) filter (where text = 'y') from t"); got != "5000|1666" {
+			t.Errorf("the rows are %s, want 5000|1666", got)
+		}
+		d.kill()
+		wantListing(t, s.upper)
+	})
+}
