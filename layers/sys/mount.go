@@ -17,7 +17,7 @@ type Mount struct {
 	Target     string
 	Type       string
 	Source     string
-	Super      string // options of the super block
+	Super      string // options of the super block, still escaped
 }
 
 // ParseMounts reads the form of /proc/self/mountinfo; a line that isn't of it is left out.
@@ -41,16 +41,16 @@ func parseMount(line string) (m Mount, ok bool) {
 	}
 	m.ID, _ = strconv.Atoi(f[0])
 	m.Parent, _ = strconv.Atoi(f[1])
-	m.Dev, m.Root, m.Target = f[2], unescapeMount(f[3]), unescapeMount(f[4])
-	m.Type, m.Source = g[0], unescapeMount(g[1])
+	m.Dev, m.Root, m.Target = f[2], UnescapeMount(f[3]), UnescapeMount(f[4])
+	m.Type, m.Source = g[0], UnescapeMount(g[1])
 	if len(g) > 2 {
 		m.Super = g[2]
 	}
 	return m, true
 }
 
-// unescapeMount undoes the kernel's \ooo.
-func unescapeMount(s string) string {
+// UnescapeMount undoes the kernel's \ooo.
+func UnescapeMount(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
@@ -70,7 +70,7 @@ func unescapeMount(s string) string {
 
 // BindInto binds source, a directory or file, over the path target below the
 // directory root, as if root were "/": no link leads out of it. It returns the
-// new mount's id. Needs CAP_SYS_ADMIN.
+// new mount's id. Read-only holds for the mounts below source too. Needs CAP_SYS_ADMIN.
 func BindInto(root int, target, source string, readOnly bool) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	at, err := unix.Openat2(root, target, &how)
@@ -87,7 +87,7 @@ func BindInto(root int, target, source string, readOnly bool) (int, error) {
 	if readOnly {
 		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
 	}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return 0, err
 	}
 	if err := unix.MoveMount(tree, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
@@ -131,4 +131,10 @@ func Unmount(target string, lazy bool) error {
 		flags |= unix.MNT_DETACH
 	}
 	return unix.Unmount(target, flags)
+}
+
+// KeepFromChildren marks every descriptor from first on close-on-exec: also those
+// that our caller left open for us, which no child shall keep.
+func KeepFromChildren(first int) error {
+	return unix.CloseRange(uint(first), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC)
 }

@@ -1,10 +1,11 @@
-// Package catalog keeps the records of mounts and volumes in a badger database
-// below a root. It is a catalogue, not the truth: every record can be made again
-// from the directories, and nothing is ever deleted for lack of one.
+// Package catalog keeps records in a badger database below a root. It is a
+// catalogue, not the truth: every record can be made again from the directories,
+// and nothing is ever deleted for lack of one.
 //
 // Badger has one opener at a time, so a command opens it for one short
 // transaction and closes it; waiting commands queue on a lock file of ours. A
-// serving daemon and the mount-helper form never open it.
+// serving daemon and the mount-helper form never open it. The functions are safe
+// for concurrent use by many processes.
 package catalog
 
 import (
@@ -14,38 +15,70 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// patience is how long a command waits for others to be done with the catalogue.
-const patience = 2 * time.Minute
+const (
+	dirName = "catalog" // below the root; beside it the lock file
+
+	// patience is how long a command waits for others to be done with the catalogue.
+	patience = 2 * time.Minute
+)
 
 // Tx is one transaction. It is valid only inside Update's function.
 type Tx struct{ txn *badger.Txn }
 
 // Update runs f in one transaction on the catalogue below root and commits it
 // durably if f succeeds. rebuild, if not nil, refills a catalogue that had to be
-// set aside because badger can't read it, or that is new.
+// set aside because badger can't read it, or that is new. No two processes are
+// inside at once, so f may also keep directories and records in step.
 func Update(root string, rebuild, f func(Tx) error) error {
-	dir := filepath.Join(root, "catalog")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, dirName), 0o700); err != nil {
 		return fmt.Errorf("open the catalogue: %w", err)
 	}
-	unlock, err := lock(filepath.Join(root, "catalog.lock"))
+	unlock, err := lock(filepath.Join(root, dirName+".lock"))
 	if err != nil {
 		return fmt.Errorf("open the catalogue: %w", err)
 	}
 	defer unlock()
-	db, fresh, err := open(dir)
-	if err != nil {
+	dir := filepath.Join(root, dirName)
+	fresh := isNew(dir)
+	err = attempt(dir, fresh, rebuild, f)
+	var broken *brokenError
+	if !errors.As(err, &broken) {
+		return err
+	}
+	if err := setAside(dir, broken.why); err != nil {
 		return fmt.Errorf("open the catalogue: %w", err)
 	}
+	return attempt(dir, true, rebuild, f)
+}
+
+// brokenError says that badger can't make sense of its files; f has not run.
+type brokenError struct{ why error }
+
+func (e *brokenError) Error() string { return "broken catalogue: " + e.why.Error() }
+func (e *brokenError) Unwrap() error { return e.why }
+
+func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
+	if err := checkTables(dir); err != nil {
+		return err
+	}
+	db, err := open(dir)
+	if err != nil {
+		return err
+	}
 	err = db.Update(func(txn *badger.Txn) error {
-		if fresh && rebuild != nil {
+		if !fresh {
+			if err := readable(Tx{txn}); err != nil {
+				return &brokenError{err}
+			}
+		} else if rebuild != nil {
 			if err := rebuild(Tx{txn}); err != nil {
 				return err
 			}
@@ -55,41 +88,64 @@ func Update(root string, rebuild, f func(Tx) error) error {
 	return errors.Join(err, db.Close())
 }
 
-// lock queues on a file: flock(2) wakes its waiters in turn.
+// readable reads every record once: there are few, and a damaged block shows only when it is read.
+func readable(tx Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return tx.each("", func(string, []byte) error { return nil })
+}
+
+// lock waits for our turn. Waiters poll: a blocking flock(2) could not be given up.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := sys.Flock(int(f.Fd()), true)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(end) {
+		if err != sys.EWOULDBLOK || time.Now().After(end) {
 			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 	}
 }
 
-// open opens the database; one that can't be read is set aside, never deleted.
-func open(dir string) (db *badger.DB, fresh bool, err error) {
-	_, statErr := os.Stat(filepath.Join(dir, badger.ManifestFilename))
-	fresh = errors.Is(statErr, fs.ErrNotExist)
-	if db, err = badger.Open(settings(dir)); err == nil {
-		return db, fresh, nil
-	}
-	aside := fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
-	if renameErr := os.Rename(dir, aside); renameErr != nil {
-		return nil, false, errors.Join(err, renameErr)
-	}
-	fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", err, aside)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, false, err
-	}
+func isNew(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// open opens the database. What the system refuses (permissions, a full disk) is
+// returned as it is; anything else means that the files are broken.
+func open(dir string) (db *badger.DB, err error) {
+	defer func() {
+		// Badger asserts where it should return: a truncated file must not end the command.
+		if p := recover(); p != nil {
+			db, err = nil, &brokenError{fmt.Errorf("%v", p)}
+		}
+	}()
 	db, err = badger.Open(settings(dir))
-	return db, true, err
+	var refused sys.Errno
+	if err != nil && !errors.As(err, &refused) && !strings.Contains(err.Error(), "directory lock") {
+		err = &brokenError{err}
+	}
+	return db, err
+}
+
+// setAside moves a broken database away and says so; it is never deleted.
+func setAside(dir string, why error) error {
+	aside := fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
+	if err := os.Rename(dir, aside); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", why, aside)
+	return os.Mkdir(dir, 0o700)
 }
 
 // settings keep badger small and durable. CompactL0OnClose: without it an open
@@ -112,18 +168,20 @@ func (t Tx) Put(kind, name string, value []byte) error {
 // Delete removes a record; one that isn't there is no error.
 func (t Tx) Delete(kind, name string) error { return t.txn.Delete([]byte(kind + "/" + name)) }
 
-// Each calls visit for every record of a kind, by name.
+// Each calls visit for every record of a kind, by name. visit must not change the catalogue.
 func (t Tx) Each(kind string, visit func(name string, value []byte) error) error {
+	return t.each(kind+"/", visit)
+}
+
+func (t Tx) each(prefix string, visit func(name string, value []byte) error) error {
 	it := t.txn.NewIterator(badger.DefaultIteratorOptions)
 	defer it.Close()
-	prefix := []byte(kind + "/")
-	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
-		name := strings.TrimPrefix(string(it.Item().Key()), string(prefix))
+	for it.Seek([]byte(prefix)); it.ValidForPrefix([]byte(prefix)); it.Next() {
 		value, err := it.Item().ValueCopy(nil)
 		if err != nil {
 			return err
 		}
-		if err := visit(name, value); err != nil {
+		if err := visit(strings.TrimPrefix(string(it.Item().Key()), prefix), value); err != nil {
 			return err
 		}
 	}
