@@ -65,7 +65,7 @@ func (s *Stack) Changes(e *Entry, at string) ([]Change, error) {
 
 // hiddenBelow lists the names that the lowers alone show in the directory at.
 func (s *Stack) hiddenBelow(at string) (map[string]struct{}, error) {
-	refs := s.rootRefs(0)
+	refs := s.roots
 	if at != "" {
 		var err error
 		if refs, err = s.resolve(0, at); err != nil {

@@ -42,8 +42,10 @@ type Stack struct {
 	Index  *Index   // nil: hard links of lower files are not tracked
 	IDs    *Identity
 
-	Plain       bool // a volume: marks mean nothing, names are passed as they are
-	NoFollow    bool // redirects are not followed
-	FollowUser  bool // redirects in user.* are followed too (they may be an attacker's)
-	MarksPrefix string
+	Plain       bool   // a volume: marks mean nothing, names are passed as they are
+	NoFollow    bool   // redirects are not followed
+	FollowUser  bool   // redirects in user.* are followed too (they may be an attacker's)
+	MarksPrefix string // of the upper's marks
+
+	roots []Ref // of the lowers; set by Root
 }

@@ -83,14 +83,15 @@ func (d *Dir) Release() { d.home.release(d) }
 
 // Dir opens the directory at p ("" is the root) beneath the root, following nothing.
 func (l *Layer) Dir(p string) (*Dir, error) {
-	if d := l.dirs.get(p); d != nil {
+	d, drops := l.dirs.get(p)
+	if d != nil {
 		return d, nil
 	}
 	fd, err := sys.OpenBeneath(l.root, p, sys.O_PATH|sys.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	return l.dirs.put(p, fd), nil
+	return l.dirs.put(p, fd, drops), nil
 }
 
 // Parent opens the directory that holds p and returns the last name; the root is "" in itself.
@@ -167,6 +168,8 @@ type dirCache struct {
 	max int             // immutable after init
 	m   map[string]*Dir // guarded by mu
 	lru list.List       // of *Dir, most recent first; guarded by mu
+
+	drops uint64 // how often something was dropped; guarded by mu
 }
 
 func (c *dirCache) init(max int) {
@@ -175,7 +178,8 @@ func (c *dirCache) init(max int) {
 	c.lru.Init()
 }
 
-func (c *dirCache) get(p string) *Dir {
+// get returns what is kept for p, or nil and a number for put.
+func (c *dirCache) get(p string) (*Dir, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.m[p]
@@ -183,14 +187,16 @@ func (c *dirCache) get(p string) *Dir {
 		d.refs++
 		c.lru.MoveToFront(d.elem)
 	}
-	return d
+	return d, c.drops
 }
 
-func (c *dirCache) put(p string, fd int) *Dir {
+// put keeps fd for p, unless something was dropped since get said drops: then
+// it may be p's no more, and is its caller's alone.
+func (c *dirCache) put(p string, fd int, drops uint64) *Dir {
 	d := &Dir{Fd: fd, refs: 1, path: p, home: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.max == 0 || c.m[p] != nil {
+	if c.max == 0 || c.m[p] != nil || c.drops != drops {
 		return d // not kept: nothing may be, or another was quicker
 	}
 	d.refs++
@@ -224,6 +230,7 @@ func (c *dirCache) release(d *Dir) {
 func (c *dirCache) drop(which func(path string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.drops++
 	for p, d := range c.m {
 		if which(p) {
 			c.evict(d)

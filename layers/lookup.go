@@ -18,9 +18,12 @@ const (
 	covering                // a directory beside its own .wh. file: as opaque
 )
 
-// Root is the entry of the union's root.
+// Root is the entry of the union's root. It is called once, before any lookup.
 func (s *Stack) Root() (*Entry, error) {
-	e := &Entry{Lowers: s.rootRefs(0)}
+	if err := s.readRoots(); err != nil {
+		return nil, err
+	}
+	e := &Entry{Lowers: s.roots}
 	var err error
 	if s.Upper != nil {
 		e.Upper = true
@@ -54,23 +57,26 @@ func (s *Stack) readUpperRootMarks() (dirMarks, error) {
 	return s.readMarks(d.Fd, ".")
 }
 
-func (s *Stack) rootRefs(first int) []Ref {
-	refs := make([]Ref, 0, len(s.Lowers)-first)
-	for i := first; i < len(s.Lowers); i++ {
-		l := s.Lowers[i]
-		r := Ref{Layer: i, Dev: l.Dev}
-		if st, err := l.Stat(""); err == nil {
-			r.Ino = st.Ino
+// readRoots describes the root of each lower.
+func (s *Stack) readRoots() error {
+	s.roots = make([]Ref, len(s.Lowers))
+	for i, l := range s.Lowers {
+		d, err := l.Dir("")
+		if err != nil {
+			return err
 		}
-		if d, err := l.Dir(""); err == nil {
-			if m, err := s.readMarks(d.Fd, "."); err == nil {
-				r.xwhiteout = m.xwhite
-			}
-			d.Release()
+		st, err := sys.StatAt(d.Fd, "")
+		var m dirMarks
+		if err == nil {
+			m, err = s.readMarks(d.Fd, ".")
 		}
-		refs = append(refs, r)
+		d.Release()
+		if err != nil {
+			return fmt.Errorf("read the root of layer %s: %w", l.Path, err)
+		}
+		s.roots[i] = Ref{Layer: i, Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite}
 	}
-	return refs
+	return nil
 }
 
 // Lookup finds name in the directory parent, which upper has at path at (if it

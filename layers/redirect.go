@@ -61,7 +61,7 @@ func (e *CorruptError) Unwrap() error { return sys.EIO }
 
 // resolve follows an absolute redirect through the lowers from index first on.
 func (s *Stack) resolve(first int, redirect string) ([]Ref, error) {
-	e := &Entry{Lowers: s.rootRefs(first)}
+	e := &Entry{Lowers: s.roots[first:]}
 	e.Stat.Mode = sys.S_IFDIR
 	for name := range strings.SplitSeq(strings.TrimPrefix(redirect, "/"), "/") {
 		refs, st, err := s.mergeLowers(e.Lowers, name)

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"github.com/unionmount/unionmount/layers/sys"
 )
 
 // conn is the FUSE face of an FS: every method of fuse.RawFileSystem. A method
@@ -49,7 +47,7 @@ func (fs *FS) settings() *fuse.MountOptions {
 	o.ExtraCapabilities = extra
 	// Without OPEN a truncation by O_TRUNC would never arrive if it were left to OPEN.
 	o.DisabledCapabilities = fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_AUTO_INVAL_DATA
-	if !sys.HasCap(sys.CAP_SYS_ADMIN) || !fs.routed() {
+	if !fs.passthrough {
 		o.DisabledCapabilities |= fuse.CAP_PASSTHROUGH
 	}
 	return o

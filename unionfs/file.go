@@ -135,7 +135,7 @@ const (
 )
 
 func (fs *FS) register(n *node, d *desc) (int32, bool) {
-	if fs.settings().DisabledCapabilities&fuse.CAP_PASSTHROUGH != 0 || d == nil {
+	if !fs.passthrough || d == nil {
 		return 0, false
 	}
 	n.data.mu.Lock()

@@ -21,6 +21,8 @@ type FS struct {
 	acl    bool    // POSIX ACLs are offered
 	server *fuse.Server
 
+	passthrough bool // a volume's data may be reached by the file itself
+
 	renameMu sync.RWMutex // see doc.go
 	table    table
 	data     descriptors
@@ -79,6 +81,7 @@ func Open(cfg Config) (fs *FS, err error) {
 			return fs, fmt.Errorf("attach %s at %s: %w", v.Source, v.Target, err)
 		}
 	}
+	fs.passthrough = fs.routed() && sys.HasCap(sys.CAP_SYS_ADMIN)
 	return fs, nil
 }
 
