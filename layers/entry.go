@@ -17,7 +17,7 @@ type Entry struct {
 	Lowers []Ref  // topmost first; a non-directory has one at most, none once Upper hides it
 
 	// LowerPath is where a directory's lower part lies in the union of the
-	// lowers; it is what a redirect to it says. Meaningless without Lowers.
+	// lowers; it is what a redirect to it says. Empty for others.
 	LowerPath string
 
 	Ino  uint64   // the number the mount shows, the same before and after copy-up

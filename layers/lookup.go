@@ -85,7 +85,7 @@ func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
 	if !s.Plain && IsReserved(name) {
 		return nil, sys.ENOENT
 	}
-	e := &Entry{LowerPath: Join(parent.LowerPath, name)}
+	e := new(Entry)
 	lowerName, lowers := name, parent.Lowers
 	if parent.Upper && s.Upper != nil {
 		v, m, err := s.peekUpper(parent, at, name, e)
@@ -103,7 +103,7 @@ func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
 			}
 		}
 	}
-	return s.withLowers(e, lowers, lowerName)
+	return s.withLowers(parent, e, lowers, lowerName)
 }
 
 // redirected completes an upper directory whose lower part lies elsewhere.
@@ -118,17 +118,19 @@ func (s *Stack) redirected(parent, e *Entry, redirect string) (*Entry, error) {
 		e.Ino = s.dirNumber(e)
 		return e, nil
 	}
-	e.LowerPath = Join(parent.LowerPath, redirect)
-	return s.withLowers(e, parent.Lowers, redirect)
+	return s.withLowers(parent, e, parent.Lowers, redirect)
 }
 
 // withLowers completes e with what the lowers have, if upper's part (if any) merges.
-func (s *Stack) withLowers(e *Entry, lowers []Ref, name string) (*Entry, error) {
+func (s *Stack) withLowers(parent, e *Entry, lowers []Ref, name string) (*Entry, error) {
 	refs, st, err := s.mergeLowers(lowers, name)
 	if err != nil {
 		return nil, err
 	}
 	dir := len(refs) > 0 && st.Mode&sys.S_IFMT == sys.S_IFDIR
+	if dir {
+		e.LowerPath = Join(parent.LowerPath, name)
+	}
 	switch {
 	case e.Upper:
 		if dir {

@@ -139,7 +139,7 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 		return nil, st, nil, err
 	}
 	s := dir.tree.stack
-	e := &layers.Entry{Upper: true, Stat: st, Ino: s.IDs.Number(st.Dev, st.Ino), LowerPath: layers.Join(dir.entry.Load().LowerPath, nm)}
+	e := &layers.Entry{Upper: true, Stat: st, Ino: s.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.intern(dir, nm, e, true)
 	if regular && !dir.tree.shared && sys.AccessMode(fd) == sys.O_RDWR {
 		fs.data.put(n, e, d)

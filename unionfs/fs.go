@@ -29,6 +29,7 @@ type FS struct {
 	handles  handles
 	locks    lockFiles
 	lists    lists
+	trimmer  trimmer
 
 	mounted atomic.Bool
 }

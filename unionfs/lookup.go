@@ -80,7 +80,11 @@ func (fs *FS) freshStat(n *node, e *layers.Entry) (sys.Stat, error) {
 }
 
 // Forget takes the kernel's references away.
-func (c *conn) Forget(id, count uint64) { c.fs.reapAll(c.fs.table.forget(id, count)) }
+func (c *conn) Forget(id, count uint64) {
+	dead := c.fs.table.forget(id, count)
+	c.fs.reapAll(dead)
+	c.fs.forgotten(len(dead))
+}
 
 // Readlink reads a symbolic link.
 func (c *conn) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {

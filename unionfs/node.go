@@ -20,16 +20,20 @@ type node struct {
 
 	capsGone atomic.Bool // its capabilities were removed last (attr.go)
 
-	copyMu sync.Mutex
-	dirMu  sync.RWMutex // of a directory: its names on disk
-	data   nodeData
-	list   listing
-
-	routes map[string]*node // names that lead elsewhere; immutable once mounted
+	copyMu   sync.Mutex
+	data     nodeData
+	*dirPart // of a directory; nil else; immutable
 
 	lookups uint64 // the kernel's references; guarded by table.mu
 	kids    int    // nodes that name this one as parent, and routes; guarded by table.mu
 	names   []name // known names, one of a directory; guarded by table.mu
+}
+
+// dirPart is what only a directory needs: most nodes are files.
+type dirPart struct {
+	dirMu  sync.RWMutex // its names on disk
+	list   listing
+	routes map[string]*node // names that lead elsewhere; immutable once mounted
 }
 
 // name is one place of a node.
@@ -44,6 +48,7 @@ type table struct {
 	byID  map[uint64]*node  // guarded by mu
 	byKey map[nodeKey]*node // guarded by mu
 	next  uint64            // guarded by mu
+	many  bool              // what tune decided; guarded by mu
 }
 
 type nodeKey struct {
@@ -63,8 +68,12 @@ func (t *table) add(tr *tree, e *layers.Entry) *node {
 	t.next++
 	n.pin.Store(-1)
 	n.entry.Store(e)
+	if e.IsDir() {
+		n.dirPart = new(dirPart)
+	}
 	t.byID[n.id] = n
 	t.byKey[nodeKey{tr, e.Ino}] = n
+	t.tune()
 	return n
 }
 
@@ -289,7 +298,9 @@ func (fs *FS) reapAll(dead []*node) {
 		fs.data.drop(n)
 		fs.locks.drop(n)
 		fs.unregister(n)
-		fs.lists.drop(n)
+		if n.dirPart != nil {
+			fs.lists.drop(n)
+		}
 		n.unpin()
 	}
 }

@@ -103,7 +103,7 @@ func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error
 	switch {
 	case e.IsDir():
 		// Counting the directories of a merged one isn't worth it: 1 says "not counted" (ovl_getattr).
-		if len(e.Lowers) > 1 || e.Upper && len(e.Lowers) > 0 || n != nil && n.routes != nil || fs.cfg.StaticNlink {
+		if len(e.Lowers) > 1 || e.Upper && len(e.Lowers) > 0 || n.routes != nil || fs.cfg.StaticNlink {
 			st.Nlink = 1
 		}
 	case e.Index != "":
