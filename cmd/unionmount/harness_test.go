@@ -54,6 +54,9 @@ func suiteMain(m *testing.M) int {
 		suite.dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err == nil {
+		err = watchRaces()
+	}
+	if err == nil {
 		err = buildBinary()
 	}
 	if err != nil {
@@ -66,11 +69,31 @@ func suiteMain(m *testing.M) int {
 		removeSurvivors(suite.dir)
 		code = 1
 	}
+	if reports, _ := filepath.Glob(suite.dir + "/races/*"); len(reports) > 0 {
+		for _, report := range reports {
+			text, _ := os.ReadFile(report)
+			fmt.Fprintf(os.Stderr, "FAIL: %s: %s\n", report, text)
+		}
+		code = 1
+	}
 	if err := os.RemoveAll(suite.dir); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: cannot remove the tests' directory:", err)
 		code = 1
 	}
 	return code
+}
+
+// watchRaces has the race detector report into files, since a daemon's stderr
+// is nobody's, and end without its second of grace.
+func watchRaces() error {
+	dir := suite.dir + "/races"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o1777); err != nil {
+		return err
+	}
+	return os.Setenv("GORACE", "atexit_sleep_ms=0 log_path="+dir+"/race")
 }
 
 func buildBinary() error {

@@ -52,7 +52,7 @@ func userSite(t *testing.T) *site {
 func (s *site) asPlainUser(name string, args ...string) result {
 	s.t.Helper()
 	cmd := command(s.t, name, args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "XDG_DATA_HOME=" + s.dir, "XDG_RUNTIME_DIR=" + s.dir, "UNIONMOUNT_ROOT=" + s.root}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "XDG_DATA_HOME=" + s.dir, "XDG_RUNTIME_DIR=" + s.dir, "UNIONMOUNT_ROOT=" + s.root, "GORACE=" + os.Getenv("GORACE")}
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUser, Gid: plainGroup}}
 	return finish(cmd)
