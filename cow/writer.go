@@ -15,7 +15,7 @@ import (
 
 // Errors of OpenWriter that callers tell apart.
 var (
-	ErrInUse       = errors.New("in use by another mount")
+	ErrInUse       = errors.New("in use by another mount: unmount that first (unionmount ls)")
 	ErrUnsupported = errors.New("the file system lacks what an upper needs")
 )
 
@@ -30,7 +30,8 @@ type Writer struct {
 	noACL    bool
 	devices  bool // whiteouts can be devices, renames can leave one behind
 
-	base  int // descriptor of work itself, holding the flock
+	base  int // descriptor of work itself, holding a flock
+	guard int // descriptor of upper's root, holding another
 	work  int // work/work: staging
 	index int // work/index; -1 without
 	seq   atomic.Uint64
@@ -55,7 +56,7 @@ const (
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
-	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, work: -1, index: -1}
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, guard: -1, work: -1, index: -1}
 	if err := w.open(work, o); err != nil {
 		w.Close()
 		return nil, err
@@ -67,11 +68,14 @@ func (w *Writer) open(work string, o Options) (err error) {
 	if w.base, err = sys.Open(work, sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
 		return fmt.Errorf("open work %s: %w", work, err)
 	}
-	if err = sys.Flock(w.base, true); err != nil {
-		if err == sys.EWOULDBLOK {
-			err = ErrInUse
-		}
+	if err = own(w.base); err != nil {
 		return fmt.Errorf("lock work %s: %w", work, err)
+	}
+	if w.guard, err = w.Upper.Open("", sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
+		return fmt.Errorf("open upper %s: %w", w.Upper.Path, err)
+	}
+	if err = own(w.guard); err != nil {
+		return fmt.Errorf("lock upper %s: %w", w.Upper.Path, err)
 	}
 	if err = w.refuseVolatile(work); err != nil {
 		return err
@@ -96,14 +100,23 @@ func (w *Writer) open(work string, o Options) (err error) {
 	return err
 }
 
+// own takes the flock that says that a directory is a mount's; it ends with the process.
+func own(fd int) error {
+	err := sys.Flock(fd, true)
+	if err == sys.EWOULDBLOK {
+		return ErrInUse
+	}
+	return err
+}
+
 // PlainWriter changes a volume: in place, without marks.
 func PlainWriter(tree *layers.Layer) *Writer {
-	return &Writer{Upper: tree, plain: true, base: -1, work: -1, index: -1}
+	return &Writer{Upper: tree, plain: true, base: -1, guard: -1, work: -1, index: -1}
 }
 
 // Close gives up the lock and the descriptors; the upper layer stays its owner's.
 func (w *Writer) Close() {
-	for _, fd := range []int{w.index, w.work, w.base} {
+	for _, fd := range []int{w.index, w.work, w.guard, w.base} {
 		if fd >= 0 {
 			_ = sys.Close(fd) // directories: nothing to lose
 		}
@@ -204,7 +217,11 @@ func (w *Writer) probe(o Options) error {
 	if w.Prefix, err = w.choosePrefix(fd, o.UserXattr); err != nil {
 		return err
 	}
-	w.devices = w.probeWhiteout(name)
+	if w.devices = w.probeWhiteout(name); !w.devices {
+		if err := w.probeAufs(name); err != nil {
+			return err
+		}
+	}
 	return w.recordPrefix()
 }
 
@@ -263,6 +280,15 @@ func (w *Writer) recordPrefix() error {
 	}
 	_, err = sys.Pwrite(fd, []byte(w.Prefix), 0, 0)
 	return errors.Join(err, sys.Close(fd))
+}
+
+// probeAufs makes sure that whiteouts can at least be files: not so where upper lies in a union itself.
+func (w *Writer) probeAufs(name string) error {
+	fd, err := sys.OpenAt(w.work, layers.AufsWhiteout(name), sys.O_WRONLY|sys.O_CREAT|sys.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("%w: whiteouts can be neither devices 0/0 nor files .wh.* there: %w", ErrUnsupported, err)
+	}
+	return errors.Join(sys.Close(fd), sys.UnlinkAt(w.work, layers.AufsWhiteout(name)))
 }
 
 // probeWhiteout tells whether devices 0/0 can be made and left behind by a rename.

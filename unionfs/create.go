@@ -1,6 +1,8 @@
 package unionfs
 
 import (
+	"errors"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/unionmount/unionmount/cow"
@@ -39,13 +41,30 @@ func (c *conn) Create(_ <-chan struct{}, in *fuse.CreateIn, nm string, out *fuse
 	if c.fs.cfg.IO == IOCached {
 		return fuse.ENOSYS
 	}
-	n, st, d, err := c.fs.create(c.node(in.NodeId), nm, &in.InHeader, cow.New{Mode: in.Mode&0o7777 | sys.S_IFREG, Umask: in.Umask})
+	dir := c.node(in.NodeId)
+	n, st, d, err := c.fs.create(dir, nm, &in.InHeader, cow.New{Mode: in.Mode&0o7777 | sys.S_IFREG, Umask: in.Umask})
+	if errors.Is(err, sys.EEXIST) && in.Flags&sys.O_EXCL == 0 && dir.tree.shared {
+		n, st, d, err = c.fs.openMade(dir, nm, in.Flags) // by another mount, after our lookup
+	}
 	if err != nil {
 		return c.fs.status(err)
 	}
 	c.fs.fillEntry(n, &st, &out.EntryOut)
 	c.fs.openNew(n, d, in.Flags, &out.OpenOut)
 	return fuse.OK
+}
+
+// openMade opens a volume's file that another has made meanwhile; the node is counted.
+func (fs *FS) openMade(dir *node, nm string, flags uint32) (*node, sys.Stat, *desc, error) {
+	n, st, err := fs.lookup(dir, nm, true)
+	if err != nil {
+		return nil, st, nil, err
+	}
+	d, err := fs.openShared(n, flags)
+	if err != nil {
+		fs.letGo(n)
+	}
+	return n, st, d, err
 }
 
 // Tmpfile makes a file without a name (O_TMPFILE).
@@ -62,6 +81,9 @@ func (c *conn) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut
 // create makes nm in dir and returns its node, counted, with a descriptor of it.
 func (fs *FS) create(dir *node, nm string, in *fuse.InHeader, what cow.New) (*node, sys.Stat, *desc, error) {
 	what.Uid, what.Gid = in.Uid, in.Gid
+	if !dir.tree.stack.Plain && what.Mode&sys.S_IFMT == layers.WhiteoutMode && what.Rdev == layers.WhiteoutDev {
+		return nil, sys.Stat{}, nil, sys.EPERM // it would be a whiteout (ovl_mknod)
+	}
 	if err := fs.changeDir(dir, nm); err != nil {
 		return nil, sys.Stat{}, nil, err
 	}

@@ -14,6 +14,8 @@ import (
 type handle struct {
 	node *node
 	own  *desc // of a volume's file; nil else; immutable
+
+	owners []uint64 // of locks taken through it; guarded by lockFiles.mu
 }
 
 // handles numbers the open ones.
@@ -73,18 +75,26 @@ func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 		c.fs.openNew(n, nil, in.Flags, out)
 		return fuse.OK
 	}
-	d := &desc{write: mode != sys.O_RDONLY, read: mode != sys.O_WRONLY}
-	d.refs.Store(1)
-	p, err := c.fs.pathFd(n)
+	d, err := c.fs.openShared(n, in.Flags)
 	if err != nil {
-		return c.fs.status(err)
-	}
-	defer sys.Close(p)
-	if d.fd, err = sys.Reopen(p, mode|int(in.Flags)&sys.O_NONBLOCK); err != nil {
 		return c.fs.status(err)
 	}
 	c.fs.openNew(n, d, in.Flags, out)
 	return fuse.OK
+}
+
+// openShared opens a volume's file for one handle.
+func (fs *FS) openShared(n *node, flags uint32) (*desc, error) {
+	mode := int(flags) & sys.O_ACCMODE
+	d := &desc{write: mode != sys.O_RDONLY, read: mode != sys.O_WRONLY}
+	d.refs.Store(1)
+	p, err := fs.pathFd(n)
+	if err != nil {
+		return nil, err
+	}
+	defer sys.Close(p)
+	d.fd, err = sys.Reopen(p, mode|sys.O_NONBLOCK)
+	return d, err
 }
 
 // openNew makes the handle of an open file. It takes over d (nil: none).
@@ -180,6 +190,7 @@ func (c *conn) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if in.ReleaseFlags&fuse.FUSE_RELEASE_FLOCK_UNLOCK != 0 {
 		c.fs.locks.unflock(h.node, in.LockOwner)
 	}
+	c.fs.locks.release(h)
 	h.node.closed()
 	if h.own != nil {
 		h.own.release()

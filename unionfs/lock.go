@@ -2,6 +2,7 @@ package unionfs
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,6 +125,27 @@ func (l *lockFiles) end(n *node, key lockKey) {
 	}
 }
 
+// took notes that an owner of locks uses a handle.
+func (l *lockFiles) took(h *handle, owner uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h != nil && !slices.Contains(h.owners, owner) {
+		h.owners = append(h.owners, owner)
+	}
+}
+
+// release ends the locks of a handle that is closed for good: the kernel tells
+// of the end of POSIX locks by FLUSH, but of open-file-description locks it says nothing.
+func (l *lockFiles) release(h *handle) {
+	l.mu.Lock()
+	owners := h.owners
+	h.owners = nil
+	l.mu.Unlock()
+	for _, o := range owners {
+		l.unlockAll(h.node, o)
+	}
+}
+
 func (l *lockFiles) unflock(n *node, owner uint64)   { l.end(n, lockKey{owner, true}) }
 func (l *lockFiles) unlockAll(n *node, owner uint64) { l.end(n, lockKey{owner, false}) }
 
@@ -194,6 +216,7 @@ func (fs *FS) setLock(n *node, in *fuse.LkIn) error {
 		return err
 	}
 	if !key.flock {
+		fs.locks.took(fs.handles.get(in.Fh), in.Owner)
 		return sys.SetRangeLock(fd, sys.RangeLock{Type: int16(in.Lk.Typ), Start: in.Lk.Start, End: in.Lk.End})
 	}
 	if in.Lk.Typ == sys.F_UNLCK {

@@ -20,7 +20,12 @@ func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName str
 	if in.Flags&^uint32(sys.RENAME_NOREPLACE|sys.RENAME_EXCHANGE) != 0 {
 		return fuse.EINVAL
 	}
-	return c.fs.status(r.run())
+	err := r.run()
+	for _, id := range r.moved {
+		// Its cached listing names the former parent as "..". No lock is held here.
+		c.fs.server.InodeNotify(id, 0, 0)
+	}
+	return c.fs.status(err)
 }
 
 // renaming is one rename on its way.
@@ -28,6 +33,7 @@ type renaming struct {
 	fs                  *FS
 	from, to            name
 	noReplace, exchange bool
+	moved               []uint64 // directories that have another parent now
 }
 
 func (r *renaming) run() error {
@@ -242,7 +248,15 @@ func (r *renaming) move(src, dst side) error {
 		}
 	}
 	r.fs.table.move(src.n, r.from, r.to)
+	r.noteMoved(src.n)
 	return nil
+}
+
+// noteMoved notes a directory that came to another parent.
+func (r *renaming) noteMoved(n *node) {
+	if n.dirPart != nil && r.from.dir != r.to.dir {
+		r.moved = append(r.moved, n.id)
+	}
 }
 
 func (r *renaming) keepTarget(n *node) error {
@@ -261,6 +275,8 @@ func (r *renaming) swap(src, dst side) error {
 		return err
 	}
 	r.fs.table.exchange(src.n, r.from, dst.n, r.to)
+	r.noteMoved(src.n)
+	r.noteMoved(dst.n)
 	return nil
 }
 

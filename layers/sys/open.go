@@ -2,6 +2,7 @@ package sys
 
 import (
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,9 @@ func OpenBeneath(dir int, path string, flags int, mode uint32) (fd int, err erro
 	if path == "" {
 		path = "."
 	}
+	if len(path) >= unix.PathMax {
+		return openDeep(dir, path, flags, mode)
+	}
 	how := unix.OpenHow{
 		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOFOLLOW),
 		Mode:    uint64(mode),
@@ -33,6 +37,20 @@ func OpenBeneath(dir int, path string, flags int, mode uint32) (fd int, err erro
 			return fd, err
 		}
 	}
+}
+
+// openDeep opens a path that is longer than the kernel takes at once, in two goes.
+func openDeep(dir int, path string, flags int, mode uint32) (int, error) {
+	cut := strings.LastIndexByte(path[:unix.PathMax-1], '/')
+	if cut < 0 {
+		return -1, unix.ENAMETOOLONG
+	}
+	half, err := OpenBeneath(dir, path[:cut], unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer Close(half)
+	return OpenBeneath(half, path[cut+1:], flags, mode)
 }
 
 // OpenAt opens one name in dir without following it.
