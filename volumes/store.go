@@ -92,7 +92,8 @@ func stage(dir string, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(dir, dataDir), 0o755); err != nil {
+	data := filepath.Join(dir, dataDir)
+	if err := errors.Join(os.Mkdir(data, 0o755), os.Chmod(data, 0o755)); err != nil { // whatever the umask
 		return err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, optionsFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -178,23 +179,28 @@ func (s *Store) List() (all []Volume, err error) {
 	return all, errors.Join(errs...)
 }
 
-// Remove deletes a volume and its data. The caller has made sure that no mount
-// refers to it. It vanishes by one rename; the data goes afterwards.
-func (s *Store) Remove(name string) error {
+// Remove deletes a volume. The caller has made sure that no mount refers to it.
+// It vanishes by one rename; sweep then deletes the data, which may take long.
+func (s *Store) Remove(name string) (sweep func() error, err error) {
 	if _, err := s.Get(name); err != nil {
-		return err
+		return nil, err
+	}
+	if err := nothingMounted(filepath.Join(s.dir, name)); err != nil {
+		return nil, err
 	}
 	gone, err := os.MkdirTemp(s.dir, gonePrefix)
 	if err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
+		return nil, fmt.Errorf("remove %s: %w", name, err)
 	}
 	if err := os.Rename(filepath.Join(s.dir, name), filepath.Join(gone, name)); err != nil {
-		return fmt.Errorf("remove %s: %w", name, errors.Join(err, os.Remove(gone)))
+		return nil, fmt.Errorf("remove %s: %w", name, errors.Join(err, os.Remove(gone)))
 	}
-	if err := os.RemoveAll(gone); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	return syncDir(s.dir)
+	return func() error {
+		if err := errors.Join(RemoveTree(gone), syncDir(s.dir)); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+		return nil
+	}, nil
 }
 
 // Mountpoint is where the data of a volume of that name is or would be.

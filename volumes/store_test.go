@@ -21,7 +21,14 @@ func TestStoreLife(t *testing.T) {
 	if err != nil || made || again.Labels["k"] != "v" {
 		t.Fatalf("the second Create = %+v, %v, %v", again, made, err)
 	}
-	if err := s.Remove("db"); err != nil {
+	sweep, err := s.Remove("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get("db"); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("Get before the sweep: %v", err)
+	}
+	if err := sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Get("db"); !errors.Is(err, ErrNotFound) {

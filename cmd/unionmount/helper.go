@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/unionmount/unionmount/cmd/internal/engine"
@@ -77,51 +77,66 @@ func (h *helperArgs) letters(a string) error {
 
 // helperMount is the second entry: [SOURCE] TARGET -o lowerdir=...
 func helperMount(form form, args []string) int {
-	h, err := parseHelper(form, args)
-	if err == nil && (len(h.words) == 0 || len(h.words) > 2) {
-		err = fmt.Errorf("want [SOURCE] TARGET -o lowerdir=A:B[,upperdir=U,workdir=W]")
+	if form == formOverlay && len(args) == 1 && (args[0] == "--version" || args[0] == "-V") {
+		fmt.Println("unionmount", version) // podman info asks
+		return 0
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "unionmount: usage:", err)
-		return mountUsage
-	}
-	g, err := engine.ParseOptions(h.options)
+	q, fake, err := helperRequest(form, args)
 	if err != nil {
 		report(err)
 		return mountUsage
 	}
-	if len(g.Lowers) == 0 {
-		fmt.Fprintln(os.Stderr, "unionmount: usage: no layer given: name one with -o lowerdir=")
-		return mountUsage
-	}
-	if g.Upper != "" && g.Work == "" {
-		fmt.Fprintf(os.Stderr, "unionmount: upper %s: a work directory is missing: name one on its file system with -o workdir=\n", g.Upper)
-		return mountUsage
-	}
-	if h.fake {
+	if fake {
 		return 0
 	}
-	q := engine.Request{Layers: g.Lowers, Mountpoint: h.words[len(h.words)-1], Upper: g.Upper, Work: g.Work,
-		Volumes: g.Volumes, Given: g, Foreground: h.foreground, Helper: true}
-	if g.ReadOnly {
-		q.Given.Words = append(q.Given.Words, "ro")
+	e, err := new(session).engine()
+	if err == nil {
+		err = e.Mount(q, func(*engine.Info) {})
 	}
-	e := &engine.Engine{Root: engine.DefaultRoot()}
-	if _, err := e.Mount(q); err != nil {
+	if err != nil {
 		report(err)
 		return mountFailed
 	}
 	return 0
 }
 
+// helperRequest turns a helper's arguments into a mount.
+func helperRequest(form form, args []string) (q engine.Request, fake bool, err error) {
+	h, err := parseHelper(form, args)
+	if err == nil && (len(h.words) == 0 || len(h.words) > 2) {
+		err = errors.New("want [SOURCE] TARGET -o lowerdir=A:B[,upperdir=U,workdir=W]")
+	}
+	if err != nil {
+		return q, false, usage(err)
+	}
+	g, err := engine.ParseOptions(h.options)
+	switch {
+	case err != nil:
+		return q, false, err
+	case len(g.Lowers) == 0:
+		return q, false, usage(errors.New("no layer given: name one with -o lowerdir="))
+	case g.Upper != "" && g.Work == "":
+		return q, false, usage(fmt.Errorf("upper %s: a work directory is missing: name one on its file system with -o workdir=", g.Upper))
+	}
+	q = engine.Request{Layers: g.Lowers, Mountpoint: h.words[len(h.words)-1], Upper: g.Upper, Work: g.Work,
+		Volumes: g.Volumes, Options: g.Options, Foreground: h.foreground, Helper: true}
+	if g.Upper == "" {
+		q.Work = "" // overlayfs ignores it too
+	}
+	if g.ReadOnly {
+		q.Options.Words = append(q.Options.Words, "ro")
+	}
+	return q, h.fake, nil
+}
+
 // helperUmount is what umount(8) calls for a mount of type fuse.unionmount.
 func helperUmount(args []string) int {
 	h, err := parseHelper(formUmount, args)
 	if err == nil && len(h.words) != 1 {
-		err = fmt.Errorf("want one TARGET")
+		err = errors.New("want one TARGET")
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "unionmount: usage:", err)
+		report(usage(err))
 		return mountUsage
 	}
 	if err := engine.UmountTarget(h.words[0], h.lazy); err != nil {

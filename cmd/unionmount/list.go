@@ -28,22 +28,26 @@ func (l *listing) flags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&l.filters, "filter", nil, "KEY=VALUE; repeatable")
 }
 
-// keeps tells whether an item passes the filters; keys are those of get.
-func (l *listing) keeps(get func(key string) (string, bool)) (bool, error) {
+// keeps tells whether an item passes all filters; keep judges one of them.
+func (l *listing) keeps(keep func(key, want string) (keep, known bool)) (bool, error) {
+	all := true
 	for _, f := range l.filters {
 		key, want, ok := strings.Cut(f, "=")
 		if !ok {
 			return false, usage(fmt.Errorf("--filter %s: want KEY=VALUE", f))
 		}
-		have, known := get(key)
+		kept, known := keep(key, want)
 		if !known {
-			return false, usage(fmt.Errorf("--filter %s: unknown key %s", f, key))
+			return false, usage(fmt.Errorf("--filter %s: unknown", f))
 		}
-		if key == "name" && !strings.Contains(have, want) || key != "name" && have != want {
-			return false, nil
-		}
+		all = all && kept
 	}
-	return true, nil
+	return all, nil
+}
+
+// asks tells whether there is a filter of that key.
+func (l *listing) asks(key string) bool {
+	return slices.ContainsFunc(l.filters, func(f string) bool { return strings.HasPrefix(f, key+"=") })
 }
 
 // row is one item of a listing.
@@ -115,30 +119,44 @@ func lsCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all = all || slices.ContainsFunc(l.filters, func(f string) bool { return strings.HasPrefix(f, "state=") })
-			infos, err := e.List(all)
-			if err != nil {
-				return err
-			}
+			all = all || l.asks("state") || l.asks("status")
+			infos, broken := e.List(all)
 			var rows []row
 			for _, i := range infos {
-				ok, err := l.keeps(func(key string) (string, bool) {
-					v, known := map[string]string{"name": i.Name, "state": i.State, "mountpoint": i.Mountpoint}[key]
-					return v, known
-				})
+				ok, err := l.keeps(func(key, want string) (keep, known bool) { return keepMount(i, key, want) })
 				if err != nil {
 					return err
 				}
 				if ok {
-					rows = append(rows, row{i.Name, i.Column(), i})
+					rows = append(rows, row{i.Name, i.Columns(), i})
 				}
 			}
-			return l.print([]string{"NAME", "STATE", "PID", "MOUNTPOINT", "LAYERS", "VOLUMES"}, rows)
+			if err := l.print([]string{"NAME", "STATE", "PID", "MOUNTPOINT", "LAYERS", "VOLUMES"}, rows); err != nil {
+				return err
+			}
+			return broken
 		},
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "stopped ones too")
 	l.flags(c)
 	return c
+}
+
+// keepMount applies one filter; volume and name as docker ps has them.
+func keepMount(i *engine.Info, key, want string) (keep, known bool) {
+	switch key {
+	case "name":
+		return strings.Contains(i.Name, want), true
+	case "state", "status":
+		return i.State == want, true
+	case "mountpoint":
+		return i.Mountpoint == want, true
+	case "volume":
+		return slices.ContainsFunc(i.Volumes, func(v engine.VolumeInfo) bool {
+			return want == v.Name || want == v.Source || want == v.Destination
+		}), true
+	}
+	return false, false
 }
 
 func inspectCommand(s *session) *cobra.Command {
@@ -209,7 +227,7 @@ func diffCommand(s *session) *cobra.Command {
 
 // confirmed asks on a terminal; elsewhere the answer is yes.
 func confirmed(question string) bool {
-	if !isTerminal(os.Stdin) {
+	if !engine.IsTerminal(os.Stdin) {
 		return true
 	}
 	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)

@@ -38,33 +38,51 @@ func run(args []string) int {
 }
 
 // report prints each failure on a line of its own and numbers the exit code.
-func report(err error) int {
-	if err == nil {
-		return 0
+func report(err error) (code int) {
+	for _, e := range failures(err) {
+		fmt.Fprintln(os.Stderr, "unionmount:", strings.ReplaceAll(e.Error(), "\n", "; "))
+		code = max(code, engine.ExitCode(e))
 	}
-	var joined interface{ Unwrap() []error }
-	var known *engine.Error
-	if errors.As(err, &joined) && !errors.As(err, &known) || isJoin(err) {
-		code := 0
-		for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
-			code = max(code, report(e))
-		}
-		return code
-	}
-	fmt.Fprintln(os.Stderr, "unionmount:", strings.ReplaceAll(err.Error(), "\n", ": "))
-	return engine.ExitCode(err)
+	return code
 }
 
-// isJoin tells whether err is the plain list that errors.Join makes.
-func isJoin(err error) bool {
-	return fmt.Sprintf("%T", err) == "*errors.joinError"
+// failures takes apart what errors.Join put together: the one kind of error
+// with several parts that says nothing of its own.
+func failures(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var lines []string
+	var parts []error
+	for _, e := range joined.Unwrap() {
+		if e == nil {
+			return []error{err}
+		}
+		lines = append(lines, e.Error())
+		parts = append(parts, failures(e)...)
+	}
+	if strings.Join(lines, "\n") != err.Error() {
+		return []error{err}
+	}
+	return parts
 }
 
 // session is what all commands share: the flags of the root command.
 type session struct{ root string }
 
 func (s *session) engine() (*engine.Engine, error) {
-	abs, err := filepath.Abs(s.root)
+	root := s.root
+	if root == "" {
+		var err error
+		if root, err = engine.DefaultRoot(); err != nil {
+			return nil, err
+		}
+	}
+	abs, err := filepath.Abs(root)
 	return &engine.Engine{Root: abs}, err
 }
 
@@ -82,7 +100,7 @@ writable layer: the storage of a container as one program.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.PersistentFlags().StringVar(&s.root, "root", engine.DefaultRoot(), "where mounts and volumes are kept (or UNIONMOUNT_ROOT)")
+	c.PersistentFlags().StringVar(&s.root, "root", "", "where mounts and volumes are kept (default: UNIONMOUNT_ROOT, else /var/lib/unionmount as root, $XDG_DATA_HOME/unionmount else)")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
@@ -136,11 +154,6 @@ func formOf(root *cobra.Command, args []string) (form, []string) {
 	}
 	if sub, _, err := root.Find(args[1:]); err == nil && sub != root {
 		return formCommand, nil
-	}
-	for _, c := range root.Commands() {
-		if slices.Contains(args[1:], c.Name()) && strings.HasPrefix(args[1], "-") && args[1] != "-o" {
-			return formCommand, nil
-		}
 	}
 	return formOverlay, args[1:]
 }

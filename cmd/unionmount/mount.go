@@ -22,7 +22,7 @@ func mountCommand(s *session) *cobra.Command {
 		Long: `Mount a union of layers, topmost first, under one writable layer.
 Prints the name of the mount; on a terminal, the stack and its volumes.`,
 		Example: "  unionmount mount --name web ./app ./base /mnt -v db:/var/lib/db -v /etc/hosts:/etc/hosts:ro",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.engine()
 			if err != nil {
@@ -31,24 +31,20 @@ Prints the name of the mount; on a terminal, the stack and its volumes.`,
 			if len(long) > 0 {
 				return &engine.Error{What: "--mount " + long[0], Kind: engine.ErrUnsupported, Why: fmt.Errorf("not built yet: use -v")}
 			}
-			if q.Given, err = engine.ParseOptions(options); err != nil {
+			g, err := engine.ParseOptions(options)
+			if err != nil {
 				return err
 			}
 			if cache != "auto" && cache != "off" {
 				return usage(fmt.Errorf("--cache %s: want auto or off", cache))
 			}
-			q.Given.Coherent = q.Given.Coherent || cache == "off"
-			q.Given.Volatile = q.Given.Volatile || volatile
 			q.Layers, q.Mountpoint = args[:len(args)-1], args[len(args)-1]
-			if err := merge(&q); err != nil {
+			if err := merge(&q, g); err != nil {
 				return err
 			}
-			st, err := e.Mount(q)
-			if err != nil || q.Foreground {
-				return err
-			}
-			printMounted(engine.Describe(st))
-			return nil
+			q.Options.Coherent = q.Options.Coherent || cache == "off"
+			q.Options.Volatile = q.Options.Volatile || volatile
+			return e.Mount(q, printMounted)
 		},
 	}
 	f := c.Flags()
@@ -69,10 +65,11 @@ Prints the name of the mount; on a terminal, the stack and its volumes.`,
 	return c
 }
 
-// merge takes over what -o says that flags say too.
-func merge(q *engine.Request) error {
-	g := &q.Given
-	q.ReadOnly = q.ReadOnly || g.ReadOnly
+// merge takes over what -o says that flags and arguments say too. ro without an
+// upper is --read-only; with one the union is mounted read-only over it, as
+// overlayfs does.
+func merge(q *engine.Request, g engine.Given) error {
+	q.Options = g.Options
 	q.Volumes = append(q.Volumes, g.Volumes...)
 	q.Layers = append(q.Layers, g.Lowers...)
 	for _, p := range []struct {
@@ -88,12 +85,18 @@ func merge(q *engine.Request) error {
 			*p.flag = p.given
 		}
 	}
+	switch {
+	case g.ReadOnly && q.Upper != "":
+		q.Options.Words = append(q.Options.Words, "ro")
+	case g.ReadOnly:
+		q.ReadOnly = true
+	}
 	return nil
 }
 
 // printMounted prints the name alone for scripts, the stack for people.
 func printMounted(i *engine.Info) {
-	if !isTerminal(os.Stdout) {
+	if !engine.IsTerminal(os.Stdout) {
 		fmt.Println(i.Name)
 		return
 	}
@@ -111,14 +114,4 @@ func printMounted(i *engine.Info) {
 		}
 		fmt.Printf("  volume  %s → %s  (%s%s)\n", v.Destination, strings.TrimSpace(v.Name+" "+v.Source), v.IO, mode)
 	}
-}
-
-func isTerminal(f *os.File) bool {
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0 && st.Mode()&os.ModeDevice != 0 && f.Name() != os.DevNull && !sameAsNull(st)
-}
-
-func sameAsNull(st os.FileInfo) bool {
-	null, err := os.Stat(os.DevNull)
-	return err == nil && os.SameFile(st, null)
 }

@@ -1,11 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/unionmount/unionmount/cmd/internal/engine"
 )
 
 func umountCommand(s *session) *cobra.Command {
@@ -23,15 +22,13 @@ func umountCommand(s *session) *cobra.Command {
 				return usage(fmt.Errorf("name a mount, or --all"))
 			}
 			if all {
-				list, err := e.List(false)
-				if err != nil {
-					return err
-				}
+				list, listErr := e.List(false)
 				for _, m := range list {
 					args = append(args, m.Name)
 				}
+				err = listErr // of one that can't be read: the others go all the same
 			}
-			return each(args, func(what string) error { return e.Umount(what, lazy) })
+			return errors.Join(err, each(args, func(what string) error { return e.Umount(what, lazy) }))
 		},
 	}
 	c.Flags().BoolVar(&lazy, "lazy", false, "detach now, end when nobody uses it")
@@ -50,12 +47,7 @@ func startCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			st, err := e.Start(args[0], append(args, "")[1])
-			if err != nil {
-				return err
-			}
-			printMounted(engine.Describe(st))
-			return nil
+			return e.Start(args[0], append(args, "")[1], printMounted)
 		},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,13 +73,17 @@ func volumeLs(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, broken := e.Volumes().List()
+			all, broken := e.Volumes()
+			users, err := map[string][]string{}, error(nil)
+			if l.asks("dangling") {
+				users, err = e.VolumeUsers()
+			}
+			if err != nil {
+				return err
+			}
 			var rows []row
 			for _, v := range all {
-				ok, err := l.keeps(func(key string) (string, bool) {
-					val, known := map[string]string{"name": v.Name, "driver": v.Driver}[key]
-					return val, known
-				})
+				ok, err := l.keeps(func(key, want string) (keep, known bool) { return keepVolume(v, len(users[v.Name]), key, want) })
 				if err != nil {
 					return err
 				}
@@ -96,6 +101,24 @@ func volumeLs(s *session) *cobra.Command {
 	return c
 }
 
+// keepVolume applies one of Docker's filters.
+func keepVolume(v engine.Volume, users int, key, want string) (keep, known bool) {
+	switch key {
+	case "name":
+		return strings.Contains(v.Name, want), true
+	case "driver":
+		return v.Driver == want, true
+	case "dangling":
+		dangling, err := strconv.ParseBool(want)
+		return dangling == (users == 0), err == nil
+	case "label":
+		k, value, valued := strings.Cut(want, "=")
+		have, ok := v.Labels[k]
+		return ok && (!valued || have == value), true
+	}
+	return false, false
+}
+
 func volumeInspect(s *session) *cobra.Command {
 	var format string
 	c := &cobra.Command{
@@ -110,7 +133,7 @@ func volumeInspect(s *session) *cobra.Command {
 			}
 			found := []any{}
 			err = each(args, func(name string) error {
-				v, err := e.GetVolume(name)
+				v, err := e.Volume(name)
 				if err == nil {
 					found = append(found, v)
 				}

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ENOTCONN is what a mount answers whose server has died.
+const ENOTCONN = unix.ENOTCONN
+
 // Mount is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 type Mount struct {
 	ID, Parent int
@@ -133,8 +136,21 @@ func Unmount(target string, lazy bool) error {
 	return unix.Unmount(target, flags)
 }
 
+// Answers asks the server of the file system at path, which caches of names and
+// attributes don't: ENOTCONN if it is dead.
+func Answers(path string) error {
+	var st unix.Statfs_t
+	return retry(func() error { return unix.Statfs(path, &st) })
+}
+
 // KeepFromChildren marks every descriptor from first on close-on-exec: also those
 // that our caller left open for us, which no child shall keep.
 func KeepFromChildren(first int) error {
 	return unix.CloseRange(uint(first), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC)
+}
+
+// IsTerminal tells whether fd is a terminal.
+func IsTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }

@@ -15,18 +15,20 @@ const (
 	Auto    = "auto"
 )
 
-// UmountHelper is what umount(8) calls for our mounts: where it is installed, umount can undo binds.
-var umountHelpers = [...]string{"/sbin/umount.fuse.unionmount", "/usr/sbin/umount.fuse.unionmount"}
+// umountHelpers are what umount(8) calls for our mounts: where it is installed, umount can undo binds.
+// By the mount's type it looks for the first name, by our line in utab for the second.
+var umountHelpers = [...]string{"/sbin/umount.fuse.unionmount", "/sbin/umount.unionmount"}
 
 func helperInstalled() bool {
 	for _, p := range umountHelpers {
-		if _, err := os.Stat(p); err == nil {
-			return true
+		if _, err := os.Stat(p); err != nil {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
+// inUserNamespace tells whether root here is a plain user of the machine.
 func inUserNamespace() bool {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(text))
@@ -34,7 +36,8 @@ func inUserNamespace() bool {
 }
 
 // chooseVolumeIO decides the way of all volumes of a mount: bind where the
-// kernel lets us and umount can undo it, else through the connection.
+// kernel lets us and umount can undo it, else through the connection. The helper
+// finds the binds by a file in /run, which root of a user namespace can't write.
 func chooseVolumeIO(r *Record) (string, error) {
 	can := sys.HasCap(sys.CAP_SYS_ADMIN)
 	switch r.VolumeIO {
@@ -46,7 +49,7 @@ func chooseVolumeIO(r *Record) (string, error) {
 		}
 		return WayBind, nil
 	case Auto, "":
-		if can && !r.Helper && helperInstalled() {
+		if can && !r.Helper && helperInstalled() && !inUserNamespace() {
 			return WayBind, nil
 		}
 		return WayFuse, nil

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/volumes"
@@ -30,6 +29,16 @@ func (e *Error) Unwrap() []error { return []error{e.Kind, e.Why} }
 // fail makes an Error; the kind of why is kept if there is one.
 func fail(kind error, what, format string, a ...any) error {
 	return &Error{What: what, Kind: kind, Why: fmt.Errorf(format, a...)}
+}
+
+// blame says what an error of the packages below was about; its kind is kept.
+// An Error says so already.
+func blame(what string, err error) error {
+	var said *Error
+	if err == nil || errors.As(err, &said) {
+		return err
+	}
+	return &Error{What: what, Kind: kindOf(err), Why: err}
 }
 
 // kindOf sorts an error of the packages below.
@@ -63,18 +72,4 @@ func ExitCode(err error) int {
 		return 5
 	}
 	return 1
-}
-
-// DefaultRoot is where mounts and volumes live unless --root or UNIONMOUNT_ROOT says otherwise.
-func DefaultRoot() string {
-	if r := os.Getenv("UNIONMOUNT_ROOT"); r != "" {
-		return r
-	}
-	if os.Geteuid() == 0 && !inUserNamespace() {
-		return "/var/lib/unionmount"
-	}
-	if d := os.Getenv("XDG_DATA_HOME"); d != "" {
-		return d + "/unionmount"
-	}
-	return os.Getenv("HOME") + "/.local/share/unionmount"
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -14,7 +13,6 @@ type Given struct {
 	Work     string
 	Volumes  []string
 	ReadOnly bool
-	Ignored  []string // accepted, without a meaning here
 }
 
 // ParseOptions reads -o values: overlayfs's, fuse-overlayfs's and mount(8)'s
@@ -91,11 +89,12 @@ func (g *Given) set(word, key, value string, has bool) error {
 			return nil
 		}
 		return unbuilt(key)
-	case "index", "xino", "uuid", "nfs_export", "fsync", "verity", "default_permissions", "fast_ino",
-		"threaded", "cachesize", "dirs", "subtype", "max_read", "big_writes", "nonempty", "plugins":
+	case "index", "xino", "uuid", "nfs_export", "fsync", "default_permissions", "fast_ino",
+		"threaded", "subtype", "max_read", "big_writes", "nonempty":
 		g.Ignored = append(g.Ignored, word)
 		return nil
-	case "uidmapping", "gidmapping", "squash_to_root", "squash_to_uid", "squash_to_gid", "xattr_permissions", "context", "fscontext", "defcontext", "rootcontext":
+	case "uidmapping", "gidmapping", "squash_to_root", "squash_to_uid", "squash_to_gid", "xattr_permissions",
+		"context", "fscontext", "defcontext", "rootcontext", "plugins", "verity", "remount":
 		return unbuilt(key)
 	}
 	return fail(ErrUsage, "option "+word, "unknown: see unionmount mount --help")
@@ -148,7 +147,7 @@ func (g *Given) setWord(w string) bool {
 		"relatime", "strictatime", "sync", "async", "dirsync":
 		g.Words = append(g.Words, w)
 		return true
-	case "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail", "_netdev", "remount",
+	case "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail", "_netdev",
 		"private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
 		"norelatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud", "mand", "nomand", "iversion", "noiversion":
 		g.Ignored = append(g.Ignored, w)
@@ -180,6 +179,3 @@ func splitLowers(s string) []string {
 func unescapeColon(s string) string {
 	return strings.NewReplacer(`\:`, ":", `\\`, `\`).Replace(s)
 }
-
-// String lists what was ignored, for the log.
-func (g *Given) String() string { return fmt.Sprint(g.Ignored) }

@@ -14,9 +14,9 @@ func TestParseOptions(t *testing.T) {
 	}
 	want := Given{
 		Options: Options{Redirect: "nofollow", UserXattr: true, Volatile: true, NoACL: true, StaticNlink: true,
-			TimeoutMs: 1500, FSName: "x", AllowOther: true, Words: []string{"nosuid", "noatime"}},
+			TimeoutMs: 1500, FSName: "x", AllowOther: true, Words: []string{"nosuid", "noatime"}, Ignored: []string{"private", "x-gvfs-hide"}},
 		Lowers: []string{"/a:b", "/c"}, Upper: "/u", Work: "/w",
-		Volumes: []string{"db:/var/lib/db", "/h:/p:ro"}, ReadOnly: true, Ignored: []string{"private", "x-gvfs-hide"},
+		Volumes: []string{"db:/var/lib/db", "/h:/p:ro"}, ReadOnly: true,
 	}
 	if !reflect.DeepEqual(g, want) {
 		t.Errorf("got  %+v\nwant %+v", g, want)

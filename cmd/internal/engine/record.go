@@ -7,18 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
+	"time"
 
 	"github.com/unionmount/unionmount/unionfs"
-	"github.com/unionmount/unionmount/volumes/catalog"
 )
 
 // Record is a mount as it was asked for: what start needs to make it again.
 type Record struct {
 	Version    int
 	Name       string
-	Mountpoint string
+	Mountpoint string   // absolute, links resolved
 	Layers     []string // topmost first, absolute
 	Upper      string   // "": read-only
 	Work       string
@@ -53,6 +52,7 @@ type Options struct {
 	FSName      string
 	AllowOther  bool
 	Words       []string // mount(8)'s
+	Ignored     []string // accepted, without a meaning here
 }
 
 func (r *Record) config() unionfs.Config {
@@ -60,7 +60,7 @@ func (r *Record) config() unionfs.Config {
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
-		Timeout: msec(r.Options.TimeoutMs), Coherent: r.Options.Coherent,
+		Timeout: time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
 	for _, v := range r.Volumes {
@@ -69,49 +69,73 @@ func (r *Record) config() unionfs.Config {
 	return c
 }
 
-// Engine works below one root.
-type Engine struct{ Root string }
-
-func (e *Engine) mountDir(name string) string  { return filepath.Join(e.Root, "mounts", name) }
-func (e *Engine) config(name string) string    { return filepath.Join(e.mountDir(name), "config.json") }
-func (e *Engine) statePath(name string) string { return filepath.Join(e.Root, "run", name+".json") }
-func (e *Engine) logPath(name string) string   { return filepath.Join(e.Root, "log", name+".log") }
-
-const kindMount = "mount"
-
-// save writes the record of a new mount; ErrConflict if the name is taken.
-func (e *Engine) save(r *Record) error {
-	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
-		if _, err := os.Stat(e.config(r.Name)); err == nil {
-			return fail(ErrConflict, "mount "+r.Name, "the name is taken: choose another, or unionmount rm %s", r.Name)
+// uses tells whether the mount refers to a named volume.
+func (r *Record) uses(volume string) bool {
+	for _, v := range r.Volumes {
+		if v.Name == volume {
+			return true
 		}
-		if err := e.write(r); err != nil {
-			return err
-		}
-		return tx.Put(kindMount, r.Name, nil)
-	})
+	}
+	return false
 }
 
-// update writes a record anew.
-func (e *Engine) write(r *Record) error {
+func (r *Record) text() ([]byte, error) {
 	text, err := json.MarshalIndent(r, "", "  ")
+	return append(text, '\n'), err
+}
+
+// write makes or replaces a record's file.
+func (e *Engine) write(r *Record) error {
+	text, err := r.text()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(e.mountDir(r.Name), 0o700); err != nil {
 		return err
 	}
-	return writeSynced(e.config(r.Name), append(text, '\n'))
+	return writeSynced(e.config(r.Name), text, 0o600)
+}
+
+// load reads one record from its file. ErrNotFound names it.
+func (e *Engine) load(name string) (*Record, error) {
+	if !validName(name) {
+		return nil, noMount(name)
+	}
+	text, err := os.ReadFile(e.config(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noMount(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := new(Record)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fail(nil, "mount "+name, "read its record %s: %w: correct it, or remove %s", e.config(name), err, e.mountDir(name))
+	}
+	if r.Version > version {
+		return nil, fail(ErrUnsupported, "mount "+name, "its record %s is of version %d: use the unionmount that wrote it", e.config(name), r.Version)
+	}
+	return r, nil
+}
+
+func noMount(name string) error {
+	return fail(ErrNotFound, name, "no such mount: unionmount ls -a lists them")
+}
+
+// recorded tells whether a mount of that name has a record.
+func (e *Engine) recorded(name string) bool {
+	_, err := os.Stat(e.config(name))
+	return validName(name) && err == nil
 }
 
 // writeSynced replaces a file by one rename of finished content.
-func writeSynced(path string, text []byte) error {
+func writeSynced(path string, text []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -120,80 +144,11 @@ func writeSynced(path string, text []byte) error {
 	return nil
 }
 
-// forget removes the record.
-func (e *Engine) forget(name string) error {
-	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error { return tx.Delete(kindMount, name) })
-}
-
-// rebuild refills the catalogue from the directories.
-func (e *Engine) rebuild(tx catalog.Tx) error {
-	dirs, err := os.ReadDir(filepath.Join(e.Root, "mounts"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, d := range dirs {
-		if _, err := os.Stat(e.config(d.Name())); err == nil {
-			if err := tx.Put(kindMount, d.Name(), nil); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// load reads one record. ErrNotFound names it.
-func (e *Engine) load(name string) (*Record, error) {
-	if !validName(name) {
-		return nil, fail(ErrNotFound, name, "no such mount: unionmount ls -a lists them")
-	}
-	text, err := os.ReadFile(e.config(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fail(ErrNotFound, name, "no such mount: unionmount ls -a lists them")
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := new(Record)
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.config(name), err)
-	}
-	return r, nil
-}
-
-// names lists the recorded mounts and drops records whose mount has gone (--rm).
-func (e *Engine) names() (names []string, err error) {
-	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	err = catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
-		var gone []string
-		if err := tx.Each(kindMount, func(name string, _ []byte) error {
-			if _, err := os.Stat(e.config(name)); errors.Is(err, fs.ErrNotExist) {
-				gone = append(gone, name)
-				return nil
-			}
-			names = append(names, name)
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, name := range gone {
-			if err := tx.Delete(kindMount, name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	sort.Strings(names)
-	return names, err
-}
+const maxName = 128
 
 // validName is the rule for names of mounts: that of volumes, one letter allowed.
 func validName(name string) bool {
-	if name == "" || len(name) > 128 || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+	if name == "" || len(name) > maxName || strings.ContainsRune(".-_", rune(name[0])) {
 		return false
 	}
 	for _, c := range name {
@@ -202,4 +157,11 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+func checkName(name string) error {
+	if validName(name) {
+		return nil
+	}
+	return fail(ErrUsage, fmt.Sprintf("name %q", name), "only letters, digits, '_', '.' and '-' are allowed, a letter or digit first, %d at most", maxName)
 }

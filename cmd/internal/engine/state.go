@@ -17,13 +17,16 @@ import (
 // State is what a serving daemon says about itself, in <root>/run/NAME.json,
 // which it keeps flocked for its whole life.
 type State struct {
+	Version   int
 	Record    Record
+	Ready     bool // false: it is starting, nothing answers yet
 	Pid       int
 	StartedAt time.Time
 	IO        string   // the connection: cached or open
 	VolumeIO  []string // of each volume: bind or fuse
+	Dev       string   // of the union's mount, as in mountinfo; "" until it is mounted
 	Binds     []int    // mount ids of the bind volumes, in the order they were made
-	Marks     string
+	Marks     string   // namespace of upper's marks
 }
 
 // States of a mount.
@@ -33,40 +36,69 @@ const (
 	Dead    = "dead"
 )
 
-// hold creates the state file and takes its lock. The descriptor is the lease.
-func (e *Engine) hold(name string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Join(e.Root, "run"), 0o700); err != nil {
+// lease is the flocked state file of a mount: whoever has it is the only one who
+// starts, serves or removes that mount. It dies with its holder.
+type lease struct {
+	file *os.File
+	path string
+}
+
+// hold creates the state file and takes its lock. A daemon that is just ending,
+// or a command that asks for the state, is waited for; ErrConflict after that.
+func (e *Engine) hold(name string) (*lease, error) {
+	path := e.statePath(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(e.statePath(name), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	// A command that asks for the state holds the lock for an instant.
-	for range 200 {
-		if err = sys.Flock(int(f.Fd()), true); err == nil {
-			return f, nil
+	for end := time.Now().Add(patienceStart); ; time.Sleep(5 * time.Millisecond) {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
 		}
-		time.Sleep(5 * time.Millisecond)
+		err = sys.Flock(int(f.Fd()), true)
+		if err == nil && isAt(f, path) {
+			return &lease{f, path}, nil
+		}
+		_ = f.Close()
+		switch {
+		case err != nil && err != sys.EWOULDBLOK:
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		case time.Now().After(end):
+			return nil, fail(ErrConflict, "mount "+name, "it is running already, or being started or removed: unionmount ls tells")
+		}
 	}
-	_ = f.Close()
-	return nil, fail(ErrConflict, "mount "+name, "it is running already: unionmount umount %s", name)
+}
+
+// isAt tells whether f is still the file at path: its last holder removes it.
+func isAt(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
 }
 
 // announce writes the state into the held file.
-func announce(f *os.File, s *State) error {
+func (l *lease) announce(s *State) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	if err := f.Truncate(0); err != nil {
+	if err := l.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err = f.WriteAt(text, 0)
+	_, err = l.file.WriteAt(text, 0)
 	return err
 }
 
+// release removes the state file and gives up the lock: the mount is stopped.
+func (l *lease) release() error {
+	return errors.Join(os.Remove(l.path), l.file.Close())
+}
+
 // state reads a mount's state: the daemon's own words while it holds the lock.
+// Words that can't be read (a daemon at its very first step, or one killed there) give a nil State.
 func (e *Engine) state(name string) (string, *State, error) {
 	f, err := os.Open(e.statePath(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -77,23 +109,25 @@ func (e *Engine) state(name string) (string, *State, error) {
 	}
 	defer f.Close()
 	kind := Running
-	if err := sys.Flock(int(f.Fd()), false); err == nil {
+	switch err := sys.Flock(int(f.Fd()), false); {
+	case err == nil && !isAt(f, f.Name()):
+		return Stopped, nil, nil // the daemon ended in order, just now
+	case err == nil:
 		kind = Dead
-		if _, err := os.Stat(e.statePath(name)); errors.Is(err, fs.ErrNotExist) {
-			return Stopped, nil, nil // the daemon ended in order, just now
-		}
+	case err != sys.EWOULDBLOK:
+		return "", nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	s := new(State)
 	if err := json.NewDecoder(f).Decode(s); err != nil {
-		if kind == Running {
-			return kind, nil, nil // it is starting
-		}
-		return Dead, nil, nil
+		return kind, nil, nil
+	}
+	if s.Version > version {
+		return "", nil, fail(ErrUnsupported, "mount "+name, "its state %s is of version %d: use the unionmount that wrote it", f.Name(), s.Version)
 	}
 	return kind, s, nil
 }
 
-// live lists the names that have a state file.
+// live lists the names that have a state file: running and dead mounts.
 func (e *Engine) live() (names []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(e.Root, "run"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,17 +142,49 @@ func (e *Engine) live() (names []string, err error) {
 	return names, err
 }
 
-// awaitEnd waits until the daemon of a mount has let go of its lock.
-func (e *Engine) awaitEnd(name string, patience time.Duration) error {
+// awaitState waits until done says so of the state, for a bounded time.
+func (e *Engine) awaitState(name string, patience time.Duration, done func(kind string, s *State) bool) (string, *State, error) {
 	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		kind, _, err := e.state(name)
-		if err != nil || kind != Running {
-			return err
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("its daemon is still there after %s", patience)
+		kind, s, err := e.state(name)
+		if err != nil || done(kind, s) || time.Now().After(end) {
+			return kind, s, err
 		}
 	}
 }
 
-func msec(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+// settled is the state of a mount that is neither starting nor ending: the
+// kernel does not wait for a daemon whose mount it takes away.
+func (e *Engine) settled(name string) (string, *State, error) {
+	return e.awaitState(name, patienceStart, func(kind string, s *State) bool {
+		return kind != Running || s != nil && s.Ready && s.mounted()
+	})
+}
+
+// mounted tells whether the union of s is in our mount namespace.
+func (s *State) mounted() bool {
+	_, found, err := s.find()
+	return err != nil || found
+}
+
+// find looks the union's mount up.
+func (s *State) find() (m sys.Mount, found bool, err error) {
+	mounts, err := mountTable()
+	if err != nil {
+		return m, false, err
+	}
+	for _, m := range mounts {
+		if m.Dev == s.Dev && m.Type == unionType && m.Target == s.Record.Mountpoint {
+			return m, true, nil
+		}
+	}
+	return m, false, nil
+}
+
+func mountTable() ([]sys.Mount, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return sys.ParseMounts(f)
+}

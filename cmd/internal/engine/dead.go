@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// clearDead takes away what a killed daemon left: mounts that answer nothing and
+// the state file. The mount is stopped then.
+func (e *Engine) clearDead(name string, s *State) error {
+	lease, err := e.hold(name) // nobody starts it meanwhile
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		if err := unmountDead(s); err != nil {
+			return fail(nil, "clear up "+name, "%w", errors.Join(err, lease.file.Close()))
+		}
+		err = e.unpoint(s)
+	}
+	return errors.Join(err, lease.release())
+}
+
+// clearAndDrop does too what the daemon would have done at its end.
+func (e *Engine) clearAndDrop(name string, s *State) error {
+	if err := e.clearDead(name, s); err != nil {
+		return err
+	}
+	r, err := e.load(name)
+	switch {
+	case errors.Is(err, ErrNotFound): // of mount(8)'s form
+		return e.removeLog(name)
+	case err != nil || !r.Remove:
+		return err
+	}
+	return e.removeKept(name)
+}
+
+// unmountDead unmounts the mount of s if it is still there and dead. No path
+// leads through it to the binds on it; a lazy unmount takes them along.
+func unmountDead(s *State) error {
+	mounts, err := mountTable()
+	if err != nil {
+		return err
+	}
+	target := s.Record.Mountpoint
+	m, found := topmost(mounts, target)
+	if !found || m.Type != unionType || s.Dev != "" && m.Dev != s.Dev {
+		return nil
+	}
+	// After a reboot device numbers begin anew: only what answers nothing is dead.
+	if sys.Answers(target) != sys.ENOTCONN {
+		return nil
+	}
+	return unmountOne(target, true)
+}
+
+// forgotten removes the state of a dead mount of mount(8)'s form whose mountpoint
+// is free again: such a mount is recorded only while it lives.
+func (e *Engine) forgotten(name string, s *State) (bool, error) {
+	if s != nil && (!s.Record.Helper || s.mounted()) || e.recorded(name) {
+		return false, nil
+	}
+	return true, errors.Join(e.clearDead(name, s), e.removeLog(name))
+}
+
+func (e *Engine) removeLog(name string) error {
+	err := os.Remove(e.logPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

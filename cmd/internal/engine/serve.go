@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/volumes"
+)
+
+// server is one mount being served by this process.
+type server struct {
+	engine *Engine
+	lease  *lease
+	state  *State
+	way    string // into the volumes
+	log    *slog.Logger
+}
+
+// serve assembles, mounts, attaches, announces and serves; it returns when the
+// mount is gone. ready is told once everything is attached; if it fails, or
+// anything before it, nothing is left mounted.
+func (e *Engine) serve(r *Record, ready func(*State) error) error {
+	way, err := chooseVolumeIO(r)
+	if err != nil {
+		return err
+	}
+	io, err := chooseIO(r, way)
+	if err != nil {
+		return err
+	}
+	s := &server{engine: e, way: way, log: logger(r.LogLevel),
+		state: &State{Version: version, Record: *r, Pid: os.Getpid(), StartedAt: time.Now(), IO: string(io)}}
+	for range r.Volumes {
+		s.state.VolumeIO = append(s.state.VolumeIO, way)
+	}
+	if s.lease, err = e.hold(r.Name); err != nil {
+		return err
+	}
+	// Announced before anything is mounted: whoever finds us killed knows what to clear up.
+	if err = s.lease.announce(s.state); err == nil {
+		cfg := r.config()
+		cfg.IO, cfg.Log = io, s.log
+		err = s.serve(cfg, ready)
+	}
+	return errors.Join(err, s.lease.release())
+}
+
+func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
+	r := &s.state.Record
+	for _, o := range r.Options.Ignored {
+		s.log.Info("option without a meaning here", "option", o)
+	}
+	union, err := s.open(cfg)
+	if err != nil {
+		return err
+	}
+	s.state.Marks = union.Marks()
+	if err := union.Mount(r.Mountpoint); err != nil {
+		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
+	}
+	if err := s.attach(ready); err != nil {
+		err = errors.Join(err, s.engine.unmountAll(s.state, true))
+		union.Wait()
+		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
+	}
+	stop := endOnSignal(s.end)
+	union.Wait()
+	stop()
+	return errors.Join(s.engine.unpoint(s.state), union.Close(), s.dropped())
+}
+
+// open opens the union. The kernel does not wait for the daemon of a mount it
+// takes away, so an upper in use may be one whose mount just ended.
+func (s *server) open(cfg unionfs.Config) (union *unionfs.FS, err error) {
+	for end := time.Now().Add(patienceStart); ; time.Sleep(20 * time.Millisecond) {
+		if union, err = openAlone(cfg); err == nil || !errors.Is(err, unionfs.ErrInUse) || time.Now().After(end) {
+			return union, blame("mount "+s.state.Record.Mountpoint, err)
+		}
+	}
+}
+
+// openAlone opens the union with its upper locked: the union itself locks only
+// work, and two works must not share an upper. The lock ends with the process.
+func openAlone(cfg unionfs.Config) (*unionfs.FS, error) {
+	if cfg.Upper == "" {
+		return unionfs.Open(cfg)
+	}
+	fd, err := sys.Open(cfg.Upper, sys.O_RDONLY|sys.O_DIRECTORY)
+	if err != nil {
+		return nil, fail(nil, "upper "+cfg.Upper, "open: %w", err)
+	}
+	if err = sys.Flock(fd, true); err == nil {
+		union, err := unionfs.Open(cfg)
+		if err != nil {
+			_ = sys.Close(fd)
+		}
+		return union, err
+	}
+	_ = sys.Close(fd)
+	if err == sys.EWOULDBLOK {
+		return nil, fail(unionfs.ErrInUse, "upper "+cfg.Upper, "another mount has it, or its work %s: unmount that first", cfg.Work)
+	}
+	return nil, fail(nil, "upper "+cfg.Upper, "lock: %w", err)
+}
+
+// attach binds the volumes, announces the mount and tells ready.
+func (s *server) attach(ready func(*State) error) error {
+	mounts, err := mountTable()
+	if err != nil {
+		return err
+	}
+	m, found := topmost(mounts, s.state.Record.Mountpoint)
+	if !found || m.Type != unionType {
+		return fail(nil, "mount "+s.state.Record.Mountpoint, "it vanished at once")
+	}
+	s.state.Dev = m.Dev
+	if s.way == WayBind && len(s.state.Record.Volumes) > 0 {
+		if err := s.bind(m); err != nil {
+			return err
+		}
+	}
+	s.state.Ready = true
+	if err := s.lease.announce(s.state); err != nil {
+		return err
+	}
+	return ready(s.state)
+}
+
+// end unmounts at a signal; what is busy is detached and ends when nobody uses it.
+func (s *server) end() {
+	err := s.engine.unmountAll(s.state, false)
+	if err != nil {
+		s.log.Warn("told to end while in use: detached, serving until nobody uses it", "err", err)
+		err = s.engine.unmountAll(s.state, true)
+	}
+	if err != nil {
+		s.log.Error("unmount", "err", err)
+	}
+}
+
+// dropped removes what goes with the end of the mount: with --rm all that is
+// kept of it, with mount(8)'s form its log.
+func (s *server) dropped() error {
+	r := &s.state.Record
+	if !r.Remove && !r.Helper {
+		return nil
+	}
+	err := os.Remove(s.engine.logPath(r.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if r.Remove && !r.Helper {
+		err = errors.Join(err, volumes.RemoveTree(s.engine.mountDir(r.Name)))
+	}
+	return err
+}
