@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -32,36 +33,66 @@ func (s *server) bind(m sys.Mount) error {
 	return nil
 }
 
-// unmountAll takes away the binds, last first, then the union.
-func (e *Engine) unmountAll(s *State, lazy bool) error {
-	if err := unmountBinds(s, lazy); err != nil {
+// unmountAll takes away the binds, last first, then the union; all or nothing,
+// if not lazy. path is the state file of s.
+func unmountAll(s *State, path string, lazy bool) error {
+	taken, err := unmountBinds(s, lazy)
+	if err == nil {
+		err = unmountOne(s.Record.Mountpoint, lazy)
+	}
+	if err == nil || len(taken) == 0 || errors.Is(err, sys.ENOTCONN) {
 		return err
 	}
-	return unmountOne(s.Record.Mountpoint, lazy)
+	return errors.Join(err, rebind(s, path, taken))
 }
 
 // unmountBinds finds our binds by their ids, below our mount: a directory above
-// one may have been moved.
-func unmountBinds(s *State, lazy bool) error {
+// one may have been moved. taken says where each that it unmounted was.
+func unmountBinds(s *State, lazy bool) (taken map[int]string, err error) {
 	if len(s.Binds) == 0 {
-		return nil
+		return nil, nil
 	}
 	mounts, err := mountTable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, id := range slices.Backward(s.Binds) {
+	taken = make(map[int]string)
+	for k, id := range slices.Backward(s.Binds) {
 		i := slices.IndexFunc(mounts, func(m sys.Mount) bool { return m.ID == id })
 		if i < 0 {
 			continue // somebody was quicker
 		}
 		target := mounts[i].Target
-		if _, ok := below(target, s.Record.Mountpoint); !ok {
+		rel, ok := below(target, s.Record.Mountpoint)
+		if !ok {
 			continue // the number is another mount's by now
 		}
-		if err := sys.Unmount(target, lazy); err != nil && err != sys.EINVAL {
-			return fmt.Errorf("volume at %s: %w", target, explainBusy(err))
+		switch err := sys.Unmount(target, lazy); {
+		case err == nil:
+			taken[k] = rel
+		case err != sys.EINVAL:
+			return taken, fmt.Errorf("volume at %s: %w", target, explainBusy(err))
 		}
 	}
-	return nil
+	return taken, nil
+}
+
+// rebind lays volumes over their routes again: in a connection made for bound
+// volumes the routes alone would not be coherent.
+func rebind(s *State, path string, taken map[int]string) error {
+	root, err := sys.Open(s.Record.Mountpoint, sys.O_PATH|sys.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(root)
+	for i, v := range s.Record.Volumes {
+		rel, ok := taken[i]
+		if !ok {
+			continue
+		}
+		if s.Binds[i], err = sys.BindInto(root, "/"+rel, v.Source, v.ReadOnly); err != nil {
+			return fmt.Errorf("volume at %s: bind it again: %w", v.Target, err)
+		}
+	}
+	return s.amend(path)
 }

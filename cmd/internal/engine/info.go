@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,8 +10,8 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// Fact is one thing that kernel, file system or privileges allow or not, and
-// the remedy where they don't.
+// Fact is one thing that kernel, file system or privileges allow or not, with
+// its reason or, where something is missing, the remedy.
 type Fact struct{ Name, Value, Remedy string }
 
 // FactMap turns facts into an object for json and templates.
@@ -26,28 +27,52 @@ func FactMap(facts []Fact) map[string]map[string]string {
 func (e *Engine) Facts(version string) []Fact {
 	facts := []Fact{
 		{"Version", version, ""},
-		{"Kernel", readLine("/proc/sys/kernel/osrelease"), ""},
+		{"Kernel", firstLine("/proc/sys/kernel/osrelease"), ""},
 		{"Root", e.Root, ""},
+		e.rootFact(),
 		deviceFact(),
 		mountFact(),
-		yes("KernelOverlay", kernelHas("overlay"), "not needed: only for reading an upper with the kernel's overlay"),
+		allowOtherFact(),
+		capsFact(),
+		namespaceFact(),
 		yes("UmountHelper", helperInstalled(), "make install: umount(8) then takes away bind volumes too"),
+		yes("KernelOverlay", kernelHas("overlay"), "not needed: only the kernel's own overlay of an upper is"),
+		passthroughFact(),
 		uringFact(),
 	}
-	r := &Record{Volumes: []VolumeRef{{}}}
-	way, err := chooseVolumeIO(r)
-	facts = append(facts, chosen("VolumeIO", way, err, "bind where mount(2) is allowed and umount(8) can undo it, else fuse"))
-	io, err := chooseIO(&Record{}, "")
-	facts = append(facts, chosen("IO", string(io), err, "cached unless a volume goes through the connection or CAP_DAC_OVERRIDE is missing"))
-	io, err = chooseIO(r, way)
-	return append(facts, chosen("IOWithVolumes", string(io), err, ""))
+	return append(facts, chosenFacts()...)
 }
 
-func chosen(name, value string, err error, rule string) Fact {
+// chosenFacts is what auto would choose here and now.
+func chosenFacts() []Fact {
+	with := &Record{Volumes: []VolumeRef{{}}}
+	way, err := chooseVolumeIO(with)
+	remedy := "volumes are bind mounts, with the route underneath"
+	switch {
+	case err != nil || way == WayBind:
+	case !sys.HasCap(sys.CAP_SYS_ADMIN):
+		remedy = "mount as root for bind mounts"
+	case inUserNamespace():
+		remedy = "mount as root outside a user namespace for bind mounts, or ask with --volume-io bind"
+	default:
+		remedy = "make install for bind mounts that umount(8) can undo, or ask with --volume-io bind"
+	}
+	facts := []Fact{chosen("VolumeIO", way, err, remedy)}
+	io, err := chooseIO(&Record{}, "")
+	remedy = "everything in the union is ours alone: the kernel may remember it for ever"
+	if !sys.HasCap(sys.CAP_DAC_OVERRIDE) {
+		remedy = "CAP_DAC_OVERRIDE is missing: mount as root for io cached"
+	}
+	facts = append(facts, chosen("IO", string(io), err, remedy))
+	io, err = chooseIO(with, way)
+	return append(facts, chosen("IOWithVolumes", string(io), err, "as IO if the volumes are bind mounts, else open"))
+}
+
+func chosen(name, value string, err error, remedy string) Fact {
 	if err != nil {
 		return Fact{name, "none", err.Error()}
 	}
-	return Fact{name, value, rule}
+	return Fact{name, value, remedy}
 }
 
 func yes(name string, is bool, remedy string) Fact {
@@ -57,12 +82,29 @@ func yes(name string, is bool, remedy string) Fact {
 	return Fact{name, "no", remedy}
 }
 
-func readLine(path string) string {
+// firstLine is "" for a file that can't be read.
+func firstLine(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "unknown"
+		return ""
 	}
-	return strings.TrimSpace(string(text))
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimSpace(line)
+}
+
+func (e *Engine) rootFact() Fact {
+	p, err := nearest("root", e.Root)
+	if err != nil {
+		return Fact{"RootFileSystem", "unknown", err.Error()}
+	}
+	if mounts, err := mountTable(); err == nil {
+		for _, m := range mounts {
+			if _, ok := below(p.path, m.Target); ok && m.Dev == p.fs {
+				return Fact{"RootFileSystem", m.Type, ""}
+			}
+		}
+	}
+	return Fact{"RootFileSystem", "unknown", ""}
 }
 
 func kernelHas(fs string) bool {
@@ -71,9 +113,9 @@ func kernelHas(fs string) bool {
 }
 
 func deviceFact() Fact {
-	fd, err := sys.Open("/dev/fuse", sys.O_RDWR)
+	fd, err := sys.Open(fuseDevice, sys.O_RDWR)
 	if err != nil {
-		return Fact{"DevFuse", err.Error(), "modprobe fuse, and chmod 666 /dev/fuse for plain users"}
+		return Fact{"DevFuse", err.Error(), "modprobe fuse; chmod 666 " + fuseDevice + " for plain users"}
 	}
 	_ = sys.Close(fd) // never used
 	return Fact{"DevFuse", "yes", ""}
@@ -89,11 +131,72 @@ func mountFact() Fact {
 	return Fact{"MountBy", "nothing", "install fuse3, or run as root of a user namespace"}
 }
 
+// allowOtherFact: fusermount3 lets a plain user's mount be entered by others only if fuse.conf says so.
+func allowOtherFact() Fact {
+	if sys.HasCap(sys.CAP_SYS_ADMIN) {
+		return Fact{"AllowOther", "always", ""}
+	}
+	const conf = "/etc/fuse.conf"
+	text, err := os.ReadFile(conf)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Fact{"AllowOther", "unknown", bare(err).Error()}
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.TrimSpace(line) == "user_allow_other" {
+			return Fact{"AllowOther", "yes", ""}
+		}
+	}
+	return Fact{"AllowOther", "no", "user_allow_other in " + conf}
+}
+
+func capsFact() Fact {
+	var have []string
+	for _, c := range []struct {
+		name   string
+		number uint
+	}{{"CAP_SYS_ADMIN", sys.CAP_SYS_ADMIN}, {"CAP_DAC_OVERRIDE", sys.CAP_DAC_OVERRIDE}, {"CAP_CHOWN", sys.CAP_CHOWN}, {"CAP_MKNOD", sys.CAP_MKNOD}} {
+		if sys.HasCap(c.number) {
+			have = append(have, c.name)
+		}
+	}
+	if len(have) == 0 {
+		return Fact{"Capabilities", "none", "as a plain user: marks in user.overlay.*, owners as they can be"}
+	}
+	return Fact{"Capabilities", strings.Join(have, " "), ""}
+}
+
+func namespaceFact() Fact {
+	if inUserNamespace() {
+		return Fact{"UserNamespace", "inside", "marks in user.overlay.*"}
+	}
+	switch firstLine("/proc/sys/user/max_user_namespaces") {
+	case "":
+		return Fact{"UserNamespace", "no", "a kernel with CONFIG_USER_NS"}
+	case "0":
+		return Fact{"UserNamespace", "no", "sysctl user.max_user_namespaces"}
+	}
+	return Fact{"UserNamespace", "available", ""}
+}
+
+// passthroughFact goes by the kernel's version: only a connection could tell for sure.
+func passthroughFact() Fact {
+	var major, minor int
+	_, err := fmt.Sscanf(firstLine("/proc/sys/kernel/osrelease"), "%d.%d", &major, &minor)
+	switch {
+	case err != nil || major < 6 || major == 6 && minor < 9:
+		return Fact{"KernelPassthrough", "no", "Linux 6.9 or later with CONFIG_FUSE_PASSTHROUGH"}
+	case !sys.HasCap(sys.CAP_SYS_ADMIN) || inUserNamespace():
+		return Fact{"KernelPassthrough", "no", "mount as root outside a user namespace"}
+	}
+	return Fact{"KernelPassthrough", "yes", ""}
+}
+
 func uringFact() Fact {
 	const param = "/sys/module/fuse/parameters/enable_uring"
-	v := readLine(param)
-	if v == "unknown" {
+	switch v := firstLine(param); v {
+	case "":
 		return Fact{"KernelUring", "no", "Linux 6.14 or later; not used yet"}
+	default:
+		return Fact{"KernelUring", v, fmt.Sprintf("%s; not used yet", param)}
 	}
-	return Fact{"KernelUring", v, fmt.Sprintf("%s; not used yet", param)}
 }

@@ -73,8 +73,8 @@ func UmountTarget(target string, lazy bool) error {
 		return fail(ErrNotFound, "umount "+target, "not a mount of unionmount")
 	}
 	p, err := readPointer(filepath.Join(pointers, m.Dev))
-	if errors.Is(err, fs.ErrNotExist) {
-		return blame("umount "+target, unmountOne(abs, lazy)) // no binds
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return blame("umount "+target, unmountOne(abs, lazy)) // no binds, or none of ours
 	}
 	if err != nil {
 		return blame("umount "+target, err)
@@ -93,15 +93,11 @@ func unmountPointed(p pointer, target string, lazy bool) error {
 	if err != nil {
 		return fmt.Errorf("read its state: %w: unmount what is below it, then it, with umount -i", err)
 	}
-	s.Record.Mountpoint = target
-	err = unmountBinds(&s, lazy)
+	err = unmountAll(&s, p.State, lazy)
 	if errors.Is(err, sys.ENOTCONN) {
-		err, lazy = nil, true
+		return unmountOne(target, true)
 	}
-	if err != nil {
-		return err
-	}
-	return unmountOne(target, lazy)
+	return err
 }
 
 // topmost is the mount that shows at target: the last one in the table.

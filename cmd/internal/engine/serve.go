@@ -64,7 +64,7 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
 	}
 	if err := s.attach(ready); err != nil {
-		err = errors.Join(err, s.engine.unmountAll(s.state, true))
+		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
 		union.Wait()
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
@@ -133,10 +133,14 @@ func (s *server) attach(ready func(*State) error) error {
 
 // end unmounts at a signal; what is busy is detached and ends when nobody uses it.
 func (s *server) end() {
-	err := s.engine.unmountAll(s.state, false)
+	now := s.state
+	if _, amended, err := s.engine.state(now.Record.Name); err == nil && amended != nil {
+		now = amended // a command may have bound volumes again
+	}
+	err := unmountAll(now, s.lease.path, false)
 	if err != nil {
 		s.log.Warn("told to end while in use: detached, serving until nobody uses it", "err", err)
-		err = s.engine.unmountAll(s.state, true)
+		err = unmountAll(now, s.lease.path, true)
 	}
 	if err != nil {
 		s.log.Error("unmount", "err", err)

@@ -92,6 +92,25 @@ func (l *lease) announce(s *State) error {
 	return err
 }
 
+// amend changes what a daemon has announced, without its lock: in one write, that
+// is no shorter than what it replaces.
+func (s *State) amend(path string) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil {
+		blanks := max(0, int(st.Size())-len(text))
+		_, err = f.WriteAt(append(text, strings.Repeat(" ", blanks)...), 0)
+	}
+	return errors.Join(err, f.Close())
+}
+
 // release removes the state file and gives up the lock: the mount is stopped.
 func (l *lease) release() error {
 	return errors.Join(os.Remove(l.path), l.file.Close())

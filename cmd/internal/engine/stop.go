@@ -28,7 +28,7 @@ func (e *Engine) Umount(what string, lazy bool) error {
 	case s == nil || !s.Ready:
 		return fail(ErrConflict, "umount "+what, "it is starting: try again")
 	}
-	if err := e.unmountAll(s, lazy); err != nil {
+	if err := unmountAll(s, e.statePath(name), lazy); err != nil {
 		return fail(busy(err), "umount "+what, "%w", err)
 	}
 	if lazy {
