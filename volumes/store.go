@@ -84,6 +84,9 @@ func (s *Store) Create(name, driver string, labels, opts map[string]string) (v V
 		return v, made, fmt.Errorf("create volume %s: %w", name, err)
 	}
 	v, err = s.Get(name)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("create volume %s: %s is in the way, which is no volume: remove it", name, filepath.Join(s.dir, name))
+	}
 	return v, made, err
 }
 

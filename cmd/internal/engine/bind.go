@@ -36,6 +36,9 @@ func (s *server) bind(m sys.Mount) error {
 // unmountAll takes away the binds, last first, then the union; all or nothing,
 // if not lazy. path is the state file of s.
 func unmountAll(s *State, path string, lazy bool) error {
+	if shows, err := s.shows(); err != nil || !shows {
+		return err
+	}
 	taken, err := unmountBinds(s, lazy)
 	if err == nil {
 		err = unmountOne(s.Record.Mountpoint, lazy)
@@ -44,6 +47,23 @@ func unmountAll(s *State, path string, lazy bool) error {
 		return err
 	}
 	return errors.Join(err, rebind(s, path, taken))
+}
+
+// shows tells whether the mountpoint shows the mount of s; false if that has gone,
+// an error if another mount covers it: a path can't name what is below.
+func (s *State) shows() (bool, error) {
+	mounts, err := mountTable()
+	if err != nil {
+		return false, err
+	}
+	top, found := topmost(mounts, s.Record.Mountpoint)
+	switch {
+	case s.Dev == "", found && top.Dev == s.Dev:
+		return true, nil
+	case s.mounted():
+		return false, fail(ErrConflict, "umount "+s.Record.Mountpoint, "another mount of type %s covers it: unmount that first", top.Type)
+	}
+	return false, nil
 }
 
 // unmountBinds finds our binds by their ids, below our mount: a directory above

@@ -12,7 +12,7 @@ import (
 
 // check refuses what can't be mounted before anything changes.
 func (e *Engine) check(r *Record) error {
-	if err := checkMachine(); err != nil {
+	if err := checkMachine(r); err != nil {
 		return err
 	}
 	mnt, err := look("mountpoint", r.Mountpoint)
@@ -44,7 +44,7 @@ func (e *Engine) check(r *Record) error {
 }
 
 // checkMachine says what is missing to mount anything at all.
-func checkMachine() error {
+func checkMachine(r *Record) error {
 	if _, err := os.Stat(fuseDevice); errors.Is(err, fs.ErrNotExist) {
 		return fail(ErrUnsupported, "mount", "no %s: load the kernel's fuse module, or let the container have the device", fuseDevice)
 	}
@@ -53,6 +53,14 @@ func checkMachine() error {
 	}
 	if _, err := exec.LookPath("fusermount3"); err != nil {
 		return fail(ErrUnsupported, "mount", "no fusermount3, which mounts for plain users: install fuse3, or mount as root")
+	}
+	if f := allowOtherFact(); r.Options.AllowOther && f.Value != "yes" {
+		return fail(ErrUnsupported, "option allow_other", "a plain user may not: root can write %s", f.Remedy)
+	}
+	if fd, err := sys.Open(fuseDevice, sys.O_RDWR); err != nil {
+		return fail(ErrUnsupported, fuseDevice, "%w: root can chmod 666 it", err)
+	} else {
+		_ = sys.Close(fd) // fusermount3 opens its own
 	}
 	return nil
 }

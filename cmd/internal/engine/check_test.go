@@ -59,7 +59,7 @@ func TestCheckRefuses(t *testing.T) {
 		"mountpoint in a volume":      {func(q *Request) { q.Mountpoint, q.Volumes = "host/sub", []string{"DIR/host:/v"} }, nil, "volume DIR/host and it"},
 		"mountpoint around a volume":  {func(q *Request) { q.Mountpoint, q.Volumes = "host", []string{"DIR/host/sub:/v"} }, nil, "volume DIR/host/sub and it"},
 		"mountpoint around the root":  {func(q *Request) { q.Mountpoint, q.Upper, q.Work = "home", "", "" }, nil, "root DIR/home/root lies below it"},
-		"mountpoint in the volumes":   {func(q *Request) { q.Mountpoint = "home/root/volumes/db" }, nil, "which holds volumes"},
+		"mountpoint in the volumes":   {func(q *Request) { q.Mountpoint = "home/root/volumes/sub" }, nil, "which holds volumes"},
 		"missing volume source":       {func(q *Request) { q.Volumes = []string{"DIR/none:/v"} }, errMissing, "volume DIR/none: no such"},
 		"socket as a volume":          {func(q *Request) { q.Volumes = []string{"/dev/null:/v"} }, nil, "neither a directory nor a regular file"},
 		"bad spec":                    {func(q *Request) { q.Volumes = []string{"db:relative"} }, ErrUsage, "volume db:relative: "},
@@ -114,7 +114,7 @@ func fixture(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"l1/sub", "l2", "up/sub", "work/sub", "mnt", "host/sub", "home/root/volumes/db"} {
+	for _, d := range []string{"l1/sub", "l2", "up/sub", "work/sub", "mnt", "host/sub", "home/root/volumes/sub"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}

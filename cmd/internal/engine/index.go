@@ -14,11 +14,14 @@ import (
 // text as config.json, which it can be rebuilt from.
 const kindMount = "mount"
 
-// save records a new mount; ErrConflict if the name is taken.
+// errTaken is part of the error for a name that another mount has.
+var errTaken = errors.New("the name is taken")
+
+// save records a new mount; ErrConflict and errTaken if the name is taken.
 func (e *Engine) save(r *Record) error {
 	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
 		if _, err := os.Stat(e.config(r.Name)); err == nil {
-			return fail(ErrConflict, "mount "+r.Name, "the name is taken: choose another with --name, or unionmount rm %s", r.Name)
+			return fail(ErrConflict, "mount "+r.Name, "%w: choose another with --name, or unionmount rm %s", errTaken, r.Name)
 		}
 		return e.put(tx, r)
 	})

@@ -20,7 +20,11 @@ func (e *Engine) Mount(q Request, ready func(*Info)) error {
 	}
 	var undo undoer
 	if err := e.prepare(r, &undo); err != nil {
-		return errors.Join(err, undo.run())
+		err = errors.Join(err, undo.run())
+		if q.Name == "" && errors.Is(err, errTaken) {
+			return e.Mount(q, ready) // another command drew the same name just now
+		}
+		return err
 	}
 	err = e.run(r, q.Foreground, func(s *State) {
 		undo.steps = nil // from here on there may be data in what was made

@@ -6,11 +6,12 @@ import (
 	"os"
 )
 
-// generateName draws a name that no mount has.
-func (e *Engine) generateName() string {
+// generateName draws a name that no mount has. Another command may draw the same
+// at the same time: plain names are for those whose record tells, and who try again.
+func (e *Engine) generateName(plain bool) string {
 	for try := 0; ; try++ {
 		name := adjectives[rand.IntN(len(adjectives))] + "-" + nouns[rand.IntN(len(nouns))]
-		if try > 10 { // the plain ones are mostly taken
+		if !plain || try > 10 { // most are taken
 			name = fmt.Sprintf("%s-%d", name, rand.IntN(1_000_000))
 		}
 		if _, err := os.Lstat(e.mountDir(name)); err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/volumes"
@@ -41,7 +42,12 @@ func (e *Engine) removeKept(name string) error {
 	if err != nil {
 		return err
 	}
-	err = volumes.RemoveTree(e.mountDir(name))
+	// The record goes last: what can't be removed is still a mount's.
+	for _, dir := range []string{"upper", "work", "."} {
+		if err == nil {
+			err = volumes.RemoveTree(filepath.Join(e.mountDir(name), dir))
+		}
+	}
 	if err == nil {
 		err = errors.Join(e.removeLog(name), e.forget(name))
 	}

@@ -38,7 +38,7 @@ func (e *Engine) resolve(q Request) (*Record, error) {
 	r := &Record{Version: version, Name: q.Name, Remove: q.Remove, IO: q.IO, VolumeIO: q.VolumeIO,
 		Options: q.Options, Helper: q.Helper, LogLevel: q.LogLevel}
 	if r.Name == "" {
-		r.Name = e.generateName()
+		r.Name = e.generateName(!q.Helper)
 	}
 	var err error
 	if r.Mountpoint, err = filepath.Abs(q.Mountpoint); err != nil {

@@ -29,7 +29,10 @@ func (e *Engine) Umount(what string, lazy bool) error {
 		return fail(ErrConflict, "umount "+what, "it is starting: try again")
 	}
 	if err := unmountAll(s, e.statePath(name), lazy); err != nil {
-		return fail(busy(err), "umount "+what, "%w", err)
+		if errors.Is(err, sys.EBUSY) {
+			return fail(ErrConflict, "umount "+what, "%w", err)
+		}
+		return blame("umount "+what, err)
 	}
 	if lazy {
 		return nil
@@ -46,16 +49,9 @@ func (e *Engine) Umount(what string, lazy bool) error {
 	return nil
 }
 
-func busy(err error) error {
-	if errors.Is(err, sys.EBUSY) {
-		return ErrConflict
-	}
-	return nil
-}
-
 func explainBusy(err error) error {
 	if err == sys.EBUSY {
-		return fmt.Errorf("%w: a process has it open or works in it: end it, or use --lazy", err)
+		return fmt.Errorf("%w: a process or a mount below uses it: end that, or use --lazy", err)
 	}
 	return err
 }
