@@ -40,7 +40,7 @@ func run(args []string) int {
 // report prints each failure on a line of its own and numbers the exit code.
 func report(err error) (code int) {
 	for _, e := range failures(err) {
-		fmt.Fprintln(os.Stderr, "unionmount:", strings.ReplaceAll(e.Error(), "\n", "; "))
+		fmt.Fprintln(os.Stderr, "unionmount:", strings.ReplaceAll(strings.TrimSpace(e.Error()), "\n", "; "))
 		code = max(code, engine.ExitCode(e))
 	}
 	return code

@@ -170,7 +170,7 @@ func TestFailedMountLeavesNothing(t *testing.T) {
 	if _, err := e.Inspect("m"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("inspect: %v", err)
 	}
-	for _, kept := range []string{"mounts", "run"} {
+	for _, kept := range []string{"mounts", "run", "log"} {
 		if names, err := os.ReadDir(filepath.Join(e.Root, kept)); err != nil && !errors.Is(err, os.ErrNotExist) || len(names) > 0 {
 			t.Errorf("left in %s: %v, %v", kept, names, err)
 		}

@@ -72,6 +72,7 @@ func (e *Engine) prepare(r *Record, undo *undoer) error {
 		}
 		undo.add(func() error { return errors.Join(volumes.RemoveTree(e.mountDir(r.Name)), e.forget(r.Name)) })
 	}
+	undo.add(func() error { return e.removeLog(r.Name) })
 	if r.Upper != "" {
 		if err := e.prepareUpper(r, undo); err != nil {
 			return err

@@ -95,6 +95,9 @@ func (e *Engine) hear(r *Record, said io.Reader, cmd *exec.Cmd) (*State, error) 
 	}
 	if a.State == nil {
 		_ = cmd.Wait() // it has said why it ends
+		if strings.Contains(a.Why, "fusermount") { // which told its reason to the log
+			a.Why = strings.TrimSpace(a.Why) + ": " + e.lastWord(r.Name)
+		}
 		return nil, &Error{What: a.What, Kind: kinds[a.Kind], Why: errors.New(a.Why)}
 	}
 	return a.State, cmd.Process.Release()
