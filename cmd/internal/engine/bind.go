@@ -27,8 +27,12 @@ func (s *server) bind(m sys.Mount) error {
 		}
 		s.state.Binds = append(s.state.Binds, id)
 	}
-	if err := s.engine.point(s.state, m); err != nil {
-		s.log.Warn("umount(8) will say busy: only unionmount umount can take the volumes away", "err", err)
+	err = errors.New("its helper is not installed")
+	if helperInstalled() {
+		err = s.engine.point(s.state, m)
+	}
+	if err != nil {
+		s.log.Warn("umount(8) will say busy: use unionmount umount, or umount -R", "why", err)
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (e *Engine) hear(r *Record, said io.Reader, cmd *exec.Cmd) (*State, error) 
 		return nil, errors.Join(err, stateErr)
 	}
 	if a.State == nil {
-		_ = cmd.Wait() // it has said why it ends
+		_ = cmd.Wait()                             // it has said why it ends
 		if strings.Contains(a.Why, "fusermount") { // which told its reason to the log
 			a.Why = strings.TrimSpace(a.Why) + ": " + e.lastWord(r.Name)
 		}
