@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/unionmount/unionmount/unionfs/suite/op"
@@ -104,7 +105,7 @@ func (s *session) untilDead(g *generator, killed <-chan error) (history []op.Op,
 func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err error) {
 	w := s.workers[o.Worker]
 	union, _, err = w.Do(o, worker.Union)
-	if err != nil || union.Dead() || union.Errno == unix.EIO && s.gone() {
+	if err != nil || union.Dead() || failedIO(union) && s.gone() {
 		return union, plain, err == nil, err
 	}
 	_, plain, err = w.Do(o, worker.Plain)
@@ -113,6 +114,11 @@ func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err 
 		union.Seen = nil
 	}
 	return union, plain, false, err
+}
+
+// failedIO says that the operation, or the look at what it did, met EIO.
+func failedIO(r op.Result) bool {
+	return r.Errno == unix.EIO || strings.Contains(r.Out, "EIO") || strings.Contains(r.Out, unix.EIO.Error())
 }
 
 // gone says that the union has no server: reading pages then fails with EIO.
