@@ -1,8 +1,9 @@
 package unionfs
 
 import (
+	"cmp"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -10,21 +11,52 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// listing is the merged listing of a directory while it is being read. A name
-// keeps its offset as long as the listing lives, however often the directory is
-// read anew: names that come and go move no other (readdir(3), POSIX).
+// listing is the merged listing of a directory while it is being read, in the
+// order of the names' offsets.
 type listing struct {
 	mu    sync.Mutex
-	names []layers.Name // offset-firstName → name; "" where one has gone; guarded by mu
-	holes int           // guarded by mu
-	used  time.Time     // guarded by mu
+	names []listed // nil: to be read; guarded by mu, the slice itself never changes
 }
 
-// Offsets 1 and 2 come after "." and ".."; a name's offset is the one after it.
-const firstName = 2
+// listed is a name and its offset: a number drawn from the name itself, as ext4's
+// are. The kernel may ask for what follows an offset at any time, also long after
+// the listing was dropped or others have changed the directory: names that come
+// and go must move no other (readdir(3)), and nothing but the name stays the same.
+type listed struct {
+	layers.Name
+	offset uint64
+}
 
-// quiet is how long a directory must not have been read before its names may get other offsets.
-const quiet = 10 * time.Second
+// Offsets 1 and 2 belong to "." and "..", the next to names; all fit a signed 63-bit off_t.
+const (
+	firstOffset = 3
+	offsetMask  = 1<<62 - 1
+)
+
+// offsetOf draws a name's offset (FNV-1a).
+func offsetOf(name string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 1099511628211
+	}
+	h ^= h >> 32
+	return max(h&offsetMask, firstOffset)
+}
+
+// order sorts names by offset. Where two draw the same, the later moves on by one.
+func order(found []layers.Name) []listed {
+	names := make([]listed, len(found))
+	for i, f := range found {
+		names[i] = listed{f, offsetOf(f.Name)}
+	}
+	slices.SortFunc(names, func(a, b listed) int {
+		return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.Name.Name, b.Name.Name))
+	})
+	for i := 1; i < len(names); i++ {
+		names[i].offset = max(names[i].offset, names[i-1].offset+1)
+	}
+	return names
+}
 
 // OpenDir answers ENOSYS where the kernel shall never ask again and keep listings.
 func (c *conn) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
@@ -69,7 +101,8 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Statu
 	if dir.gone.Load() {
 		return fuse.OK // a removed directory has no names, not even its own
 	}
-	if err := c.fs.readNames(dir, in.Offset == 0); err != nil {
+	names, err := c.fs.readNames(dir, in.Offset == 0)
+	if err != nil {
 		return c.fs.status(err)
 	}
 	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino, Off: 1}) {
@@ -78,24 +111,13 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Statu
 	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}) {
 		return fuse.OK
 	}
-	for off := max(in.Offset, firstName); ; off++ {
-		nm, ok := dir.list.at(int(off - firstName))
-		if !ok {
-			return fuse.OK
-		}
-		if nm.Name != "" && !add(fuse.DirEntry{Name: nm.Name, Mode: uint32(nm.Type) << 12, Ino: nm.Ino, Off: off + 1}) {
+	next, _ := slices.BinarySearchFunc(names, in.Offset+1, func(n listed, off uint64) int { return cmp.Compare(n.offset, off) })
+	for _, n := range names[next:] {
+		if !add(fuse.DirEntry{Name: n.Name.Name, Mode: uint32(n.Type) << 12, Ino: n.Ino, Off: n.offset}) {
 			return fuse.OK
 		}
 	}
-}
-
-func (l *listing) at(i int) (layers.Name, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i >= len(l.names) {
-		return layers.Name{}, false
-	}
-	return l.names[i], true
+	return fuse.OK
 }
 
 func (fs *FS) parentIno(n *node) uint64 {
@@ -106,70 +128,24 @@ func (fs *FS) parentIno(n *node) uint64 {
 }
 
 // readNames reads the directory if it is read from its start, or its names are no longer at hand.
-func (fs *FS) readNames(dir *node, start bool) error {
+func (fs *FS) readNames(dir *node, start bool) ([]listed, error) {
 	l := &dir.list
 	l.mu.Lock()
-	have := l.names != nil
+	names := l.names
 	l.mu.Unlock()
-	if have && !start {
-		l.touch()
-		return nil
+	if names != nil && !start {
+		return names, nil
 	}
-	names, err := fs.scan(dir)
+	found, err := fs.scan(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.merge(names)
-	fs.lists.keep(dir)
-	return nil
-}
-
-func (l *listing) touch() {
+	names = order(found)
 	l.mu.Lock()
-	l.used = time.Now()
+	l.names = names
 	l.mu.Unlock()
-}
-
-// merge takes over what a new scan found.
-func (l *listing) merge(found []layers.Name) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.names) == 0 || l.holes*2 > len(l.names) && time.Since(l.used) > quiet {
-		l.names, l.holes = found, 0
-	} else {
-		l.update(found)
-	}
-	if l.names == nil {
-		l.names = []layers.Name{}
-	}
-	l.used = time.Now()
-}
-
-// update keeps the offsets of names that are still there. Caller holds mu.
-func (l *listing) update(found []layers.Name) {
-	now := make(map[string]int, len(found))
-	for i := range found {
-		now[found[i].Name] = i
-	}
-	kept := make([]bool, len(found))
-	for i := range l.names {
-		if l.names[i].Name == "" {
-			continue
-		}
-		j, ok := now[l.names[i].Name]
-		if !ok {
-			l.names[i] = layers.Name{}
-			l.holes++
-			continue
-		}
-		l.names[i] = found[j]
-		kept[j] = true
-	}
-	for i := range found {
-		if !kept[i] {
-			l.names = append(l.names, found[i])
-		}
-	}
+	fs.lists.keep(dir)
+	return names, nil
 }
 
 // scan reads the names of dir from its layers, and those of routes.
@@ -244,7 +220,7 @@ func (l *lists) keep(dir *node) {
 	l.mu.Unlock()
 	if old != nil {
 		old.list.mu.Lock()
-		old.list.names, old.list.holes = nil, 0
+		old.list.names = nil
 		old.list.mu.Unlock()
 	}
 }

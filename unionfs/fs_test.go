@@ -1,6 +1,7 @@
 package unionfs_test
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -93,5 +94,66 @@ func TestPosix(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestListingGoesOn reads a directory to its end after names were copied up and
+// more other directories were read than listings are kept: every name once.
+func TestListingGoesOn(t *testing.T) {
+	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
+		t.Run(string(io), func(t *testing.T) {
+			lower, upper, work := dirs(t)
+			const names = 3000
+			for i := range names {
+				if err := os.WriteFile(fmt.Sprintf("%s/file-with-a-longer-name-%d", lower, i), nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 100 {
+				if err := os.Mkdir(fmt.Sprintf("%s/dir-%d", lower, i), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m := mountUnion(t, unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io})
+			fd, err := unix.Open(m, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			seen := make(map[string]int)
+			read := func() int {
+				buf := make([]byte, 4096)
+				n, err := unix.Getdents(fd, buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, found := unix.ParseDirent(buf[:n], -1, nil)
+				for _, f := range found {
+					seen[f]++
+				}
+				return n
+			}
+			read()
+			for i := 0; i < names; i += 7 {
+				if err := unix.Chmod(fmt.Sprintf("%s/file-with-a-longer-name-%d", m, i), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 100 {
+				if _, err := os.ReadDir(fmt.Sprintf("%s/dir-%d", m, i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for read() > 0 {
+			}
+			if len(seen) != names+100 {
+				t.Errorf("%d names, want %d", len(seen), names+100)
+			}
+			for name, n := range seen {
+				if n != 1 {
+					t.Errorf("%s: %d times", name, n)
+				}
+			}
+		})
 	}
 }
