@@ -139,3 +139,6 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 
 // Index is the name the object gets in work/index; "" if it is published under its own name.
 func (s *Staged) Index() string { return s.index }
+
+// Stat stats the staged object; its device and inode stay when it is published.
+func (s *Staged) Stat() (sys.Stat, error) { return sys.StatAt(s.w.work, s.name) }

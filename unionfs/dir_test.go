@@ -34,3 +34,31 @@ func TestOffsetsBelongToNames(t *testing.T) {
 		last = n.offset
 	}
 }
+
+// TestNumberComesAgain: a lower file vanishes under the mount and its inode
+// number comes again for a new file in upper, which is another object.
+func TestNumberComesAgain(t *testing.T) {
+	tr := &tree{stack: &layers.Stack{IDs: layers.NewIdentity(1)}}
+	entry := func(upper bool, ino uint64) *layers.Entry {
+		e := &layers.Entry{Upper: upper, Ino: 5}
+		e.Stat.Mode, e.Stat.Dev, e.Stat.Ino = 0o100644, 1, ino
+		return e
+	}
+	for _, c := range []struct {
+		name       string
+		known, now *layers.Entry
+		same       bool
+	}{
+		{"lower, seen again", entry(false, 5), entry(false, 5), true},
+		{"lower, copied up since", entry(false, 5), entry(true, 9), true},
+		{"copied up, seen before", entry(true, 9), entry(false, 5), true},
+		{"lower vanished, number in upper now", entry(false, 5), entry(true, 5), false},
+		{"upper, made anew with a copied mark", entry(true, 9), entry(true, 11), false},
+	} {
+		n := &node{tree: tr, ino: 5}
+		n.entry.Store(c.known)
+		if got := sameObject(n, c.now); got != c.same {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

@@ -121,10 +121,16 @@ func sameObject(n *node, e *layers.Entry) bool {
 	if old.Stat.Mode&sys.S_IFMT != e.Stat.Mode&sys.S_IFMT {
 		return false
 	}
-	if old.Upper != e.Upper || old.IsDir() && len(old.Lowers)+len(e.Lowers) > 0 {
-		return true
+	if old.Upper == e.Upper {
+		return old.Stat.Ino == e.Stat.Ino && old.Stat.Dev == e.Stat.Dev
 	}
-	return old.Stat.Ino == e.Stat.Ino && old.Stat.Dev == e.Stat.Dev
+	// One was seen before a copy-up, the other after it. An upper object that was
+	// never copied up has its own number: that of a lower one which vanished.
+	up := e
+	if old.Upper {
+		up = old
+	}
+	return n.tree.stack.IDs.Number(up.Stat.Dev, up.Stat.Ino) != n.ino
 }
 
 // addName notes a name; a directory has one. Caller holds mu.

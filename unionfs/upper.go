@@ -50,14 +50,16 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	defer fs.renameMu.RUnlock()
 	next := *e
 	next.Upper = true
+	var err error
+	if next.Stat, err = staged.Stat(); err != nil {
+		return err
+	}
 	if staged.Index() != "" {
 		if err := staged.PublishIndex(); err != nil {
 			return err
 		}
 		next.Index = staged.Index()
-		if err := fs.swap(n, &next); err != nil {
-			return err
-		}
+		fs.swap(n, &next)
 		return fs.linkName(n)
 	}
 	if !e.IsDir() {
@@ -87,10 +89,10 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 		return sys.ENOENT
 	}
 	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
-	if err != nil {
-		return err
+	if err == nil {
+		fs.swap(n, next)
 	}
-	return fs.swap(n, next)
+	return err
 }
 
 // linkName gives an object just indexed the name it is known by, so that a
@@ -138,24 +140,14 @@ func (fs *FS) publishNameless(n *node, next *layers.Entry, staged *cow.Staged) e
 	}
 	n.pin.Store(int32(fd))
 	staged.Discard()
-	return fs.swap(n, next)
+	fs.swap(n, next)
+	return nil
 }
 
 // swap ends a copy-up: the entry first, then the descriptors that still lead below.
-func (fs *FS) swap(n *node, next *layers.Entry) error {
-	fd, err := -1, error(nil)
+func (fs *FS) swap(n *node, next *layers.Entry) {
 	n.entry.Store(next)
 	fs.data.drop(n)
-	if fd, err = fs.pathFdLocked(n); err != nil {
-		return nil // vanished from upper behind our back: the next use says so
-	}
-	defer sys.Close(fd)
-	if st, err := sys.StatAt(fd, ""); err == nil {
-		withStat := *next
-		withStat.Stat = st
-		n.entry.CompareAndSwap(next, &withStat)
-	}
-	return nil
 }
 
 // makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.copyMu.
@@ -179,7 +171,10 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 	defer sys.Close(fd)
 	next := *e
 	next.Upper = true
-	return fs.swap(n, &next)
+	if next.Stat, err = sys.StatAt(fd, ""); err == nil {
+		fs.swap(n, &next)
+	}
+	return err
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
