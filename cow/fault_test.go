@@ -12,6 +12,7 @@ import (
 	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/layers"
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // bench is one lower under one upper, without a mount.
@@ -44,7 +45,7 @@ mkdir full; mknod full/a c 0 0
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make devices and trusted attributes")
+		suite.Absent(t, "needs root to make devices and trusted attributes")
 	}
 	base := t.TempDir()
 	for _, d := range []string{"lower", "upper", "work"} {

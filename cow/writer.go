@@ -30,7 +30,8 @@ type Writer struct {
 	noACL    bool
 	devices  bool // whiteouts can be devices, renames can leave one behind
 
-	base  int // descriptor of work itself, holding the flock
+	base  int // descriptor of work itself, holding a flock
+	guard int // descriptor of upper's root, holding another: two works must not share an upper
 	work  int // work/work: staging
 	index int // work/index; -1 without
 	seq   atomic.Uint64
@@ -55,7 +56,7 @@ const (
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
-	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, work: -1, index: -1}
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, guard: -1, work: -1, index: -1}
 	if err := w.open(work, o); err != nil {
 		w.Close()
 		return nil, err
@@ -69,6 +70,12 @@ func (w *Writer) open(work string, o Options) (err error) {
 	}
 	if err = own(w.base); err != nil {
 		return fmt.Errorf("lock work %s: %w", work, err)
+	}
+	if w.guard, err = w.Upper.Open("", sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
+		return fmt.Errorf("open upper %s: %w", w.Upper.Path, err)
+	}
+	if err = own(w.guard); err != nil {
+		return fmt.Errorf("lock upper %s: %w", w.Upper.Path, err)
 	}
 	if err = w.refuseVolatile(work); err != nil {
 		return err
@@ -104,12 +111,12 @@ func own(fd int) error {
 
 // PlainWriter changes a volume: in place, without marks.
 func PlainWriter(tree *layers.Layer) *Writer {
-	return &Writer{Upper: tree, plain: true, base: -1, work: -1, index: -1}
+	return &Writer{Upper: tree, plain: true, base: -1, guard: -1, work: -1, index: -1}
 }
 
 // Close gives up the lock and the descriptors; the upper layer stays its owner's.
 func (w *Writer) Close() {
-	for _, fd := range []int{w.index, w.work, w.base} {
+	for _, fd := range []int{w.index, w.work, w.guard, w.base} {
 		if fd >= 0 {
 			_ = sys.Close(fd) // directories: nothing to lose
 		}

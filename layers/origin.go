@@ -81,7 +81,7 @@ func (h FileHandle) inode() (ino uint64, ok bool) {
 	id := h[fbHeader:]
 	le := binary.NativeEndian
 	switch kind := h[4]; {
-	case (kind == 1 || kind == 2) && len(id) == 12 && kind == 1: // tmpfs: generation, ino low, ino high
+	case kind == 1 && len(id) == 12: // tmpfs: generation, ino low, ino high
 		return uint64(le.Uint32(id[4:])) | uint64(le.Uint32(id[8:]))<<32, true
 	case (kind == 1 || kind == 2) && len(id) >= 8: // FILEID_INO32_GEN
 		return uint64(le.Uint32(id)), true

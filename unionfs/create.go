@@ -50,7 +50,7 @@ func (c *conn) Create(_ <-chan struct{}, in *fuse.CreateIn, nm string, out *fuse
 		return c.fs.status(err)
 	}
 	c.fs.fillEntry(n, &st, &out.EntryOut)
-	c.fs.openNew(n, d, in.Flags, &out.OpenOut)
+	c.fs.openNew(n, d, &out.OpenOut)
 	return fuse.OK
 }
 
@@ -74,7 +74,7 @@ func (c *conn) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut
 		return c.fs.status(err)
 	}
 	c.fs.fillEntry(n, &st, &out.EntryOut)
-	c.fs.openNew(n, d, in.Flags, &out.OpenOut)
+	c.fs.openNew(n, d, &out.OpenOut)
 	return fuse.OK
 }
 

@@ -148,24 +148,25 @@ func (fs *FS) readNames(dir *node, start bool) ([]listed, error) {
 	return names, nil
 }
 
-// scan reads the names of dir from its layers, and those of routes.
-func (fs *FS) scan(dir *node) (names []layers.Name, err error) {
+// each calls visit for every name that the layers show in dir.
+func (fs *FS) each(dir *node, visit func(layers.Name) error) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
 	dir.dirMu.RLock()
 	defer dir.dirMu.RUnlock()
 	at, ok := fs.table.path(dir)
 	if !ok {
-		return nil, sys.ENOENT
+		return sys.ENOENT
 	}
+	return dir.tree.stack.List(dir.entry.Load(), at, visit)
+}
+
+// scan reads the names of dir from its layers, and those of routes.
+func (fs *FS) scan(dir *node) (names []layers.Name, err error) {
 	for nm, to := range dir.routes {
 		names = append(names, layers.Name{Name: nm, Ino: to.ino, Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
 	}
-	e := dir.entry.Load()
-	if !e.Upper && len(e.Lowers) == 0 {
-		return names, nil
-	}
-	err = dir.tree.stack.List(e, at, func(found layers.Name) error {
+	err = fs.each(dir, func(found layers.Name) error {
 		if dir.routes[found.Name] == nil {
 			names = append(names, found)
 		}

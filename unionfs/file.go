@@ -72,14 +72,14 @@ func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 		return fuse.EROFS
 	}
 	if !n.tree.shared {
-		c.fs.openNew(n, nil, in.Flags, out)
+		c.fs.openNew(n, nil, out)
 		return fuse.OK
 	}
 	d, err := c.fs.openShared(n, in.Flags)
 	if err != nil {
 		return c.fs.status(err)
 	}
-	c.fs.openNew(n, d, in.Flags, out)
+	c.fs.openNew(n, d, out)
 	return fuse.OK
 }
 
@@ -98,7 +98,7 @@ func (fs *FS) openShared(n *node, flags uint32) (*desc, error) {
 }
 
 // openNew makes the handle of an open file. It takes over d (nil: none).
-func (fs *FS) openNew(n *node, d *desc, flags uint32, out *fuse.OpenOut) {
+func (fs *FS) openNew(n *node, d *desc, out *fuse.OpenOut) {
 	h := &handle{node: n}
 	n.opened(d)
 	switch {

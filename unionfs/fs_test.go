@@ -12,13 +12,14 @@ import (
 
 	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // mountUnion mounts cfg at a new directory of the test's and unmounts it at its end.
 func mountUnion(t *testing.T, cfg unionfs.Config) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount by mount(2)")
+		suite.Absent(t, "needs root to mount by mount(2)")
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	fs, err := unionfs.Open(cfg)

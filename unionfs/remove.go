@@ -20,16 +20,16 @@ func (c *conn) Rmdir(_ <-chan struct{}, in *fuse.InHeader, nm string) fuse.Statu
 	return c.fs.status(c.fs.rmdir(c.node(in.NodeId), nm))
 }
 
-func (fs *FS) unlink(dir *node, nm string) error {
+// mayRemove makes sure that names in dir may be removed, and that nm is no volume's target.
+func (fs *FS) mayRemove(dir *node, nm string) error {
 	if dir.routes[nm] != nil {
 		return sys.EBUSY
 	}
-	if err := fs.change(dir, cow.Whole); err != nil {
-		return err
-	}
-	if err := fs.indexFirst(dir, nm); err != nil {
-		return err
-	}
+	return fs.change(dir, cow.Whole)
+}
+
+// withName calls f with what nm in dir is and dir's path, while nobody changes names in dir.
+func (fs *FS) withName(dir *node, nm string, f func(n *node, at string) error) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
 	dir.dirMu.Lock()
@@ -39,14 +39,26 @@ func (fs *FS) unlink(dir *node, nm string) error {
 		return err
 	}
 	defer fs.letGo(n)
-	if n.entry.Load().IsDir() {
-		return sys.EISDIR
-	}
 	at, ok := fs.table.path(dir)
 	if !ok {
 		return sys.ENOENT
 	}
-	return fs.unlinkLocked(n, dir, at, nm)
+	return f(n, at)
+}
+
+func (fs *FS) unlink(dir *node, nm string) error {
+	if err := fs.mayRemove(dir, nm); err != nil {
+		return err
+	}
+	if err := fs.indexFirst(dir, nm); err != nil {
+		return err
+	}
+	return fs.withName(dir, nm, func(n *node, at string) error {
+		if n.entry.Load().IsDir() {
+			return sys.EISDIR
+		}
+		return fs.unlinkLocked(n, dir, at, nm)
+	})
 }
 
 // indexFirst copies a hard link that only lowers have into the index before one
@@ -148,30 +160,21 @@ func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
 }
 
 func (fs *FS) rmdir(dir *node, nm string) error {
-	if dir.routes[nm] != nil {
-		return sys.EBUSY
-	}
-	if err := fs.change(dir, cow.Whole); err != nil {
+	if err := fs.mayRemove(dir, nm); err != nil {
 		return err
 	}
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	dir.dirMu.Lock()
-	defer dir.dirMu.Unlock()
-	n, _, err := fs.lookupLocked(dir, nm, true)
-	if err != nil {
-		return err
-	}
-	defer fs.letGo(n)
-	if !n.entry.Load().IsDir() {
-		return sys.ENOTDIR
-	}
+	return fs.withName(dir, nm, func(n *node, at string) error {
+		if !n.entry.Load().IsDir() {
+			return sys.ENOTDIR
+		}
+		return fs.rmdirLocked(n, dir, at, nm)
+	})
+}
+
+// rmdirLocked removes the directory n if the union shows it empty. Caller holds renameMu and dir's dirMu.
+func (fs *FS) rmdirLocked(n, dir *node, at, nm string) error {
 	n.dirMu.Lock() // nobody makes a name in it from here on
 	defer n.dirMu.Unlock()
-	at, ok := fs.table.path(dir)
-	if !ok {
-		return sys.ENOENT
-	}
 	if err := fs.empty(n, layers.Join(at, nm)); err != nil {
 		return err
 	}

@@ -302,7 +302,11 @@ func (fs *FS) flatten(n *node) error {
 	e := n.entry.Load()
 	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath)
 	for range retries {
-		names, err := fs.namesBelow(n)
+		var names []string // collected first: a copy-up needs the directory that each holds
+		err := fs.each(n, func(found layers.Name) error {
+			names = append(names, found.Name)
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -316,23 +320,6 @@ func (fs *FS) flatten(n *node) error {
 		}
 	}
 	return sys.EBUSY
-}
-
-// namesBelow lists the names of n that a lower shows.
-func (fs *FS) namesBelow(n *node) (names []string, err error) {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	n.dirMu.RLock()
-	defer n.dirMu.RUnlock()
-	at, ok := fs.table.path(n)
-	if !ok {
-		return nil, sys.ENOENT
-	}
-	err = n.tree.stack.List(n.entry.Load(), at, func(found layers.Name) error {
-		names = append(names, found.Name)
-		return nil
-	})
-	return names, err
 }
 
 func (fs *FS) flattenChild(dir *node, nm string) error {

@@ -70,10 +70,10 @@ func TestHelperNames(t *testing.T) {
 	}
 	for _, name := range append(helperNames, "unionmount") {
 		for form, args := range forms {
+			if name == "unionmount" && form == "containerd" {
+				continue // no subcommand and -o present: covered by the other forms
+			}
 			t.Run(name+" "+form, func(t *testing.T) {
-				if name == "unionmount" && form == "containerd" {
-					t.Skip("no subcommand and -o present: covered by the other forms")
-				}
 				s := small(t)
 				s.guard()
 				if r := s.as(name, args(s)...); r.code != 0 || r.err != nil {

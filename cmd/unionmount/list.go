@@ -167,23 +167,28 @@ func inspectCommand(s *session) *cobra.Command {
 		Example: "  unionmount inspect web",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := s.engine()
-			if err != nil {
-				return err
-			}
-			found := []any{}
-			err = each(args, func(name string) error {
-				i, err := e.Inspect(name)
-				if err == nil {
-					found = append(found, *i)
-				}
-				return err
-			})
-			return printInspected(format, found, err)
+			return s.inspect(format, args, func(e *engine.Engine, name string) (any, error) { return e.Inspect(name) })
 		},
 	}
 	c.Flags().StringVar(&format, "format", "", "a Go template instead of JSON")
 	return c
+}
+
+// inspect prints what get finds of each name, then returns what was not found.
+func (s *session) inspect(format string, names []string, get func(e *engine.Engine, name string) (any, error)) error {
+	e, err := s.engine()
+	if err != nil {
+		return err
+	}
+	found := []any{}
+	err = each(names, func(name string) error {
+		v, err := get(e, name)
+		if err == nil {
+			found = append(found, v)
+		}
+		return err
+	})
+	return printInspected(format, found, err)
 }
 
 // printInspected prints what was found, then returns what was not.

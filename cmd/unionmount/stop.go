@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/unionmount/unionmount/cmd/internal/engine"
 )
 
 func umountCommand(s *session) *cobra.Command {
@@ -52,6 +54,21 @@ func startCommand(s *session) *cobra.Command {
 	}
 }
 
+// remove removes each of names and prints those that are gone.
+func (s *session) remove(names []string, remove func(e *engine.Engine, name string) error) error {
+	e, err := s.engine()
+	if err != nil {
+		return err
+	}
+	return each(names, func(name string) error {
+		err := remove(e, name)
+		if err == nil {
+			fmt.Println(name)
+		}
+		return err
+	})
+}
+
 func rmCommand(s *session) *cobra.Command {
 	var force, anonymous bool
 	c := &cobra.Command{
@@ -60,17 +77,7 @@ func rmCommand(s *session) *cobra.Command {
 		Example: "  unionmount rm web",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := s.engine()
-			if err != nil {
-				return err
-			}
-			return each(args, func(name string) error {
-				err := e.Remove(name, force)
-				if err == nil {
-					fmt.Println(name)
-				}
-				return err
-			})
+			return s.remove(args, func(e *engine.Engine, name string) error { return e.Remove(name, force) })
 		},
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "unmount it first if it is running")

@@ -127,19 +127,7 @@ func volumeInspect(s *session) *cobra.Command {
 		Example: "  unionmount volume inspect db",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := s.engine()
-			if err != nil {
-				return err
-			}
-			found := []any{}
-			err = each(args, func(name string) error {
-				v, err := e.Volume(name)
-				if err == nil {
-					found = append(found, v)
-				}
-				return err
-			})
-			return printInspected(format, found, err)
+			return s.inspect(format, args, func(e *engine.Engine, name string) (any, error) { return e.Volume(name) })
 		},
 	}
 	c.Flags().StringVarP(&format, "format", "f", "", "a Go template instead of JSON")
@@ -155,17 +143,7 @@ func volumeRm(s *session) *cobra.Command {
 		Example: "  unionmount volume rm db",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := s.engine()
-			if err != nil {
-				return err
-			}
-			return each(args, func(name string) error {
-				err := e.RemoveVolume(name, force)
-				if err == nil {
-					fmt.Println(name)
-				}
-				return err
-			})
+			return s.remove(args, func(e *engine.Engine, name string) error { return e.RemoveVolume(name, force) })
 		},
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "one that is missing is fine")

@@ -17,10 +17,8 @@ const (
 	O_ACCMODE   = unix.O_ACCMODE
 	O_CREAT     = unix.O_CREAT
 	O_EXCL      = unix.O_EXCL
-	O_TRUNC     = unix.O_TRUNC
 	O_APPEND    = unix.O_APPEND
 	O_DSYNC     = unix.O_DSYNC
-	O_SYNC      = unix.O_SYNC
 	O_PATH      = unix.O_PATH
 	O_DIRECTORY = unix.O_DIRECTORY
 	O_TMPFILE   = unix.O_TMPFILE
@@ -31,16 +29,11 @@ const (
 	RENAME_EXCHANGE  = unix.RENAME_EXCHANGE
 	RENAME_WHITEOUT  = unix.RENAME_WHITEOUT
 
-	XATTR_CREATE  = unix.XATTR_CREATE
-	XATTR_REPLACE = unix.XATTR_REPLACE
-
 	SEEK_DATA = unix.SEEK_DATA
 	SEEK_HOLE = unix.SEEK_HOLE
 
 	UTIME_OMIT = unix.UTIME_OMIT
 	UTIME_NOW  = unix.UTIME_NOW
-
-	AT_REMOVEDIR = unix.AT_REMOVEDIR
 
 	RWF_APPEND = unix.RWF_APPEND
 	RWF_DSYNC  = unix.RWF_DSYNC
@@ -48,25 +41,21 @@ const (
 
 // File types in st_mode.
 const (
-	S_IFMT   = unix.S_IFMT
-	S_IFREG  = unix.S_IFREG
-	S_IFDIR  = unix.S_IFDIR
-	S_IFLNK  = unix.S_IFLNK
-	S_IFCHR  = unix.S_IFCHR
-	S_IFBLK  = unix.S_IFBLK
-	S_IFIFO  = unix.S_IFIFO
-	S_IFSOCK = unix.S_IFSOCK
-	S_ISUID  = unix.S_ISUID
-	S_ISGID  = unix.S_ISGID
+	S_IFMT  = unix.S_IFMT
+	S_IFREG = unix.S_IFREG
+	S_IFDIR = unix.S_IFDIR
+	S_IFLNK = unix.S_IFLNK
+	S_IFCHR = unix.S_IFCHR
+	S_IFIFO = unix.S_IFIFO
+	S_ISUID = unix.S_ISUID
+	S_ISGID = unix.S_ISGID
 )
 
 // Errnos that callers compare with.
 const (
 	EACCES     = unix.EACCES
-	EBADF      = unix.EBADF
 	EBUSY      = unix.EBUSY
 	EEXIST     = unix.EEXIST
-	EINTR      = unix.EINTR
 	EINVAL     = unix.EINVAL
 	EIO        = unix.EIO
 	EISDIR     = unix.EISDIR
@@ -74,21 +63,17 @@ const (
 	EMLINK     = unix.EMLINK
 	ENODATA    = unix.ENODATA
 	ENOENT     = unix.ENOENT
-	ENOSPC     = unix.ENOSPC
 	ENOSYS     = unix.ENOSYS
 	ENOTDIR    = unix.ENOTDIR
 	ENOTEMPTY  = unix.ENOTEMPTY
 	ENOTSUP    = unix.ENOTSUP
 	ENXIO      = unix.ENXIO
 	EPERM      = unix.EPERM
-	ERANGE     = unix.ERANGE
 	EROFS      = unix.EROFS
 	ESTALE     = unix.ESTALE
 	EXDEV      = unix.EXDEV
 	EWOULDBLOK = unix.EWOULDBLOCK
 	EOVERFLOW  = unix.EOVERFLOW
-	ENOTTY     = unix.ENOTTY
-	EFBIG      = unix.EFBIG
 	ENAMETOOL  = unix.ENAMETOOLONG
 )
 

@@ -11,9 +11,6 @@ func Flock(fd int, exclusive bool) error {
 	return retry(func() error { return unix.Flock(fd, how|unix.LOCK_NB) })
 }
 
-// Funlock gives up the flock of fd's description.
-func Funlock(fd int) error { return retry(func() error { return unix.Flock(fd, unix.LOCK_UN) }) }
-
 // RangeLock is a byte-range lock; End is the last byte, inclusive, or MaxInt64 for "to the end".
 type RangeLock struct {
 	Type       int16 // F_RDLCK, F_WRLCK, F_UNLCK

@@ -59,11 +59,6 @@ func UtimesFd(fd int, atime, mtime Timespec) error {
 	return err
 }
 
-// AccessFd asks access(2) about the object behind fd.
-func AccessFd(fd int, mode uint32) error {
-	return retry(func() error { return unix.Faccessat(unix.AT_FDCWD, ProcPath(fd), mode, 0) })
-}
-
 // Mkdev joins a device number; Major and Minor split it.
 func Mkdev(major, minor uint32) uint64 { return unix.Mkdev(major, minor) }
 func Major(dev uint64) uint32          { return unix.Major(dev) }

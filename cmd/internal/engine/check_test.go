@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"github.com/unionmount/unionmount/unionfs/suite"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 // says which part and why, and nothing is made.
 func TestCheckRefuses(t *testing.T) {
 	if _, err := os.Stat(fuseDevice); err != nil {
-		t.Skip("no " + fuseDevice)
+		suite.Absent(t, "no "+fuseDevice)
 	}
 	ok := Request{Name: "m", Layers: []string{"l1", "l2"}, Mountpoint: "mnt", Upper: "up", Work: "work"}
 	cases := map[string]struct {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // TestMain lets the test binary be the daemon that these tests start.
@@ -26,10 +27,10 @@ func TestMain(m *testing.M) {
 func stack(t *testing.T) (*Engine, Request) {
 	t.Helper()
 	if !sys.HasCap(sys.CAP_SYS_ADMIN) {
-		t.Skip("needs to mount")
+		suite.Absent(t, "needs to mount")
 	}
 	if _, err := os.Stat(fuseDevice); err != nil {
-		t.Skip("no " + fuseDevice)
+		suite.Absent(t, "no "+fuseDevice)
 	}
 	dir := fixture(t)
 	e := &Engine{Root: dir + "/home/root"}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/volumes"
 )
@@ -78,34 +77,10 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 // takes away, so an upper in use may be one whose mount just ended.
 func (s *server) open(cfg unionfs.Config) (union *unionfs.FS, err error) {
 	for end := time.Now().Add(patienceStart); ; time.Sleep(20 * time.Millisecond) {
-		if union, err = openAlone(cfg); err == nil || !errors.Is(err, unionfs.ErrInUse) || time.Now().After(end) {
+		if union, err = unionfs.Open(cfg); err == nil || !errors.Is(err, unionfs.ErrInUse) || time.Now().After(end) {
 			return union, blame("mount "+s.state.Record.Mountpoint, err)
 		}
 	}
-}
-
-// openAlone opens the union with its upper locked: the union itself locks only
-// work, and two works must not share an upper. The lock ends with the process.
-func openAlone(cfg unionfs.Config) (*unionfs.FS, error) {
-	if cfg.Upper == "" {
-		return unionfs.Open(cfg)
-	}
-	fd, err := sys.Open(cfg.Upper, sys.O_RDONLY|sys.O_DIRECTORY)
-	if err != nil {
-		return nil, fail(nil, "upper "+cfg.Upper, "open: %w", err)
-	}
-	if err = sys.Flock(fd, true); err == nil {
-		union, err := unionfs.Open(cfg)
-		if err != nil {
-			_ = sys.Close(fd)
-		}
-		return union, err
-	}
-	_ = sys.Close(fd)
-	if err == sys.EWOULDBLOK {
-		return nil, fail(unionfs.ErrInUse, "upper "+cfg.Upper, "another mount has it, or its work %s: unmount that first", cfg.Work)
-	}
-	return nil, fail(nil, "upper "+cfg.Upper, "lock: %w", err)
 }
 
 // attach binds the volumes, announces the mount and tells ready.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/unionmount/unionmount/unionfs/suite"
 	"github.com/unionmount/unionmount/unionfs/suite/op"
 	"github.com/unionmount/unionmount/unionfs/suite/startree"
 )
@@ -116,7 +117,7 @@ func exchangeForCopy(root string) error {
 // TestSeveralUsersAgree lets users without privileges meet what others own: refusals must be equal too.
 func TestSeveralUsersAgree(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can start workers as others")
+		suite.Absent(t, "only root can start workers as others")
 	}
 	cfg := testConfig(t)
 	cfg.Ops, cfg.Atimes = 4000, false
