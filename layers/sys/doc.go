@@ -62,6 +62,7 @@ const (
 	ELOOP      = unix.ELOOP
 	EMLINK     = unix.EMLINK
 	ENODATA    = unix.ENODATA
+	ENODEV     = unix.ENODEV
 	ENOENT     = unix.ENOENT
 	ENOSYS     = unix.ENOSYS
 	ENOTDIR    = unix.ENOTDIR
