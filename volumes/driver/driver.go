@@ -104,6 +104,8 @@ func Open(v Volume) (Driver, error) {
 	switch v.Driver {
 	case "", Local:
 		return openLocal(v)
+	case Btrfs:
+		return openBtrfs(v)
 	}
 	return nil, fail(ErrNotFound, "error looking up volume plugin %s: plugin %q not found", v.Driver, v.Driver)
 }

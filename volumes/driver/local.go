@@ -44,68 +44,41 @@ func openLocal(v Volume) (Driver, error) {
 // plain is a directory of ours, with podman's o=uid=,gid=,mode=.
 type plain struct {
 	Volume
-	uid, gid int // -1: as it comes
-	mode     os.FileMode
+	owner owner
 }
 
 func openPlain(v Volume, w words) (Driver, error) {
-	p := plain{v, -1, -1, 0o755}
-	for _, f := range []struct {
-		key        string
-		base, bits int
-		to         *int
-	}{{"uid", 10, 31, &p.uid}, {"gid", 10, 31, &p.gid}, {"mode", 8, 12, nil}} {
-		value := w.value(f.key)
-		if value == "" {
-			if w.has(f.key) || w.has(f.key+"=") {
-				return nil, fail(ErrBadOption, "missing value for option: %q", f.key)
-			}
-			continue
-		}
-		n, err := number(f.key, value, f.base, f.bits)
-		if err != nil {
-			return nil, err
-		}
-		if f.to == nil {
-			p.mode = fileMode(n)
-		} else {
-			*f.to = n
-		}
+	who, err := ownerOf(w)
+	if err != nil {
+		return nil, err
 	}
 	for _, size := range []string{v.Options["size"], w.value("size")} {
-		if size == "" {
-			continue
-		}
-		if n, err := units.RAMInBytes(size); err != nil || n < 0 {
-			return nil, fail(ErrBadOption, "invalid size: %q: want a number of bytes, or as in 512m, 10g", size)
+		if n, err := sizeOf(size); err != nil {
+			return nil, err
 		} else if n > 0 {
 			return nil, fail(ErrUnsupported, "quota size requested but no quota support: use -d btrfs -o size=%s, or -o type=tmpfs -o device=tmpfs -o o=size=%s", size, size)
 		}
 	}
-	return p, nil
+	return plain{v, who}, nil
 }
 
-// fileMode turns the bits of chmod(1) into Go's.
-func fileMode(n int) os.FileMode {
-	m := os.FileMode(n & 0o777)
-	for bit, mode := range map[int]os.FileMode{0o4000: os.ModeSetuid, 0o2000: os.ModeSetgid, 0o1000: os.ModeSticky} {
-		if n&bit != 0 {
-			m |= mode
-		}
+// sizeOf reads a size as Docker does: 512m, 10g; 0 and nothing are no limit.
+func sizeOf(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
 	}
-	return m
+	n, err := units.RAMInBytes(s)
+	if err != nil || n < 0 {
+		return 0, fail(ErrBadOption, "invalid size: %q: want a number of bytes, or as in 512m, 10g", s)
+	}
+	return n, nil
 }
 
 func (p plain) Create(context.Context) error {
 	if err := os.Mkdir(p.data(), 0o700); err != nil {
 		return err
 	}
-	if p.uid >= 0 || p.gid >= 0 {
-		if err := os.Lchown(p.data(), p.uid, p.gid); err != nil {
-			return fail(ErrUnsupported, "o=uid=,gid=: %w: only root gives away", err)
-		}
-	}
-	return os.Chmod(p.data(), p.mode) // whatever the umask; after chown, which takes set-id bits
+	return p.owner.apply(p.data())
 }
 
 func (p plain) Remove(context.Context) error { return nil }
