@@ -99,7 +99,7 @@ func (b btrfs) Remove(ctx context.Context) error {
 
 func (b btrfs) Mount(context.Context, string) (string, error) { return b.data(), nil }
 
-func (b btrfs) Unmount(context.Context, string) error { return nil }
+func (b btrfs) Unmount(context.Context, string, bool) error { return nil }
 
 func (b btrfs) Inspect(context.Context) (State, error) {
 	s := State{Mountpoint: b.data(), Scope: "local", Status: map[string]any{"Filesystem": "btrfs"}}

@@ -56,14 +56,15 @@ type Driver interface {
 	// gone already is no error. ErrInUse: something still uses it.
 	Remove(ctx context.Context) error
 
-	// Mount makes the data appear and says where. id names the holder for a plugin,
-	// which counts; with the others only the first call mounts, and what is mounted
-	// already, also by a process that was killed since, is fine.
+	// Mount makes the data appear for the holder id, and says where. A plugin counts
+	// its holders by id; with the others only the first call mounts, and what is
+	// mounted already, also by a process that was killed since, is fine.
 	Mount(ctx context.Context, id string) (path string, err error)
 
-	// Unmount is Mount's end: the caller found that id was the last holder. What isn't
-	// mounted is fine. ErrInUse: it stays mounted, and whole.
-	Unmount(ctx context.Context, id string) error
+	// Unmount is Mount's end, called once for each holder, by it or after it was
+	// killed. last: the caller found no other. What isn't mounted is fine. ErrInUse: it
+	// stays mounted, and whole.
+	Unmount(ctx context.Context, id string, last bool) error
 
 	// Inspect asks for the volume's state, changing nothing.
 	Inspect(ctx context.Context) (State, error)
@@ -107,7 +108,7 @@ func Open(v Volume) (Driver, error) {
 	case Btrfs:
 		return openBtrfs(v)
 	}
-	return nil, fail(ErrNotFound, "error looking up volume plugin %s: plugin %q not found", v.Driver, v.Driver)
+	return openPlugin(v)
 }
 
 // failure is an error of a kind that isn't printed.

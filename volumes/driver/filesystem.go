@@ -32,7 +32,7 @@ func (f filesystem) bind() bool {
 func (f filesystem) Create(context.Context) error { return makeData(f.data(), 0o755) }
 
 // Remove unmounts what a killed process left mounted. The device keeps its data.
-func (f filesystem) Remove(ctx context.Context) error { return f.Unmount(ctx, "") }
+func (f filesystem) Remove(ctx context.Context) error { return f.unmount(ctx) }
 
 func (f filesystem) Mount(ctx context.Context, _ string) (string, error) {
 	m, mounted, err := mountAt(f.data())
@@ -175,7 +175,14 @@ func (f filesystem) exec(ctx context.Context, device string, w words) error {
 	return fmt.Errorf("mount -t %s %s: %w: %s", f.kind, hideUser(device), err, hideIn(why, f.words))
 }
 
-func (f filesystem) Unmount(ctx context.Context, _ string) error {
+func (f filesystem) Unmount(ctx context.Context, _ string, last bool) error {
+	if !last {
+		return nil
+	}
+	return f.unmount(ctx)
+}
+
+func (f filesystem) unmount(ctx context.Context) error {
 	for { // a crash between two processes may have stacked mounts
 		m, mounted, err := mountAt(f.data())
 		if err != nil || !mounted {

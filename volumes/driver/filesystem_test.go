@@ -87,11 +87,11 @@ func TestFileSystems(t *testing.T) {
 			if s, err := d.Inspect(t.Context()); err != nil || s.Status["Mounted"] != true {
 				t.Errorf("Inspect = %+v, %v", s, err)
 			}
-			must(t, d.Unmount(t.Context(), "second"))
+			must(t, d.Unmount(t.Context(), "second", true))
 			if names, err := os.ReadDir(v.data()); err != nil || len(names) > 0 {
 				t.Errorf("below the mount: %v, %v", names, err)
 			}
-			must(t, d.Unmount(t.Context(), "second")) // once more is fine
+			must(t, d.Unmount(t.Context(), "second", true)) // once more is fine
 			if text, err := os.ReadFile(in(mounted(t, d), "first")); string(text) != "first" {
 				t.Errorf("after the next Mount: %q, %v", text, err)
 			}
@@ -107,14 +107,14 @@ func TestBusyStaysWhole(t *testing.T) {
 	unmounted(t, d)
 	f, err := os.Create(in(mounted(t, d), "file"))
 	must(t, err)
-	if err := d.Unmount(t.Context(), "m"); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "volume has active mounts") {
+	if err := d.Unmount(t.Context(), "m", true); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "volume has active mounts") {
 		t.Errorf("Unmount = %v", err)
 	}
 	if _, err := f.Write(make([]byte, 3<<20)); err == nil {
 		t.Error("3 MiB fit into size=2m")
 	}
 	must(t, f.Close())
-	must(t, d.Unmount(t.Context(), "m"))
+	must(t, d.Unmount(t.Context(), "m", true))
 	if _, found, _ := mountAt(v.data()); found {
 		t.Error("still mounted")
 	}

@@ -85,7 +85,7 @@ func (p plain) Remove(context.Context) error { return nil }
 
 func (p plain) Mount(context.Context, string) (string, error) { return p.data(), nil }
 
-func (p plain) Unmount(context.Context, string) error { return nil }
+func (p plain) Unmount(context.Context, string, bool) error { return nil }
 
 func (p plain) Inspect(context.Context) (State, error) {
 	return State{Mountpoint: p.data(), Scope: "local"}, nil

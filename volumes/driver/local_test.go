@@ -57,7 +57,7 @@ func TestPlainLife(t *testing.T) {
 	if s, err := d.Inspect(t.Context()); err != nil || s.Mountpoint != path || s.Scope != "local" {
 		t.Errorf("Inspect = %+v, %v", s, err)
 	}
-	must(t, errors.Join(d.Unmount(t.Context(), "m"), d.Remove(t.Context()), d.Remove(t.Context())))
+	must(t, errors.Join(d.Unmount(t.Context(), "m", true), d.Remove(t.Context()), d.Remove(t.Context())))
 }
 
 // TestPlainOwner: podman's o=uid=,gid=,mode=, with the set-group-id bit that chown would take.

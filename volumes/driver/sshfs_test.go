@@ -100,7 +100,7 @@ func TestSSHFS(t *testing.T) {
 	if again := mounted(t, d); again != path {
 		t.Errorf("the second Mount says %s", again)
 	}
-	must(t, d.Unmount(t.Context(), "m"))
+	must(t, d.Unmount(t.Context(), "m", true))
 	if names, err := os.ReadDir(path); err != nil || len(names) > 0 {
 		t.Errorf("below the mount: %v, %v", names, err)
 	}

@@ -116,9 +116,15 @@ func lookup(ctx context.Context, host string) (string, error) {
 
 const hidden = "********"
 
-// secret tells whether the value of a mount option is nobody's business.
+// secret tells whether the value of an option is nobody's business.
 func secret(key string) bool {
-	return slices.Contains([]string{"password", "password2", "passwd", "pass", "secret"}, strings.ToLower(key))
+	key = strings.ToLower(key)
+	for _, word := range []string{"password", "passwd", "passphrase", "secret", "token"} {
+		if strings.Contains(key, word) {
+			return true
+		}
+	}
+	return key == "pass" || strings.HasSuffix(key, "-pass") || strings.HasSuffix(key, "_pass")
 }
 
 // Hide returns the options as a person may see them, without passwords.
