@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/unionmount/unionmount/volumes/catalog"
 )
@@ -20,6 +21,9 @@ type Recovered struct {
 func (e *Engine) Recover() (r Recovered, err error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return r, fail(ErrNotFound, "volume recover", "no root at %s: name it with --root", e.Root)
+	}
+	if err := os.Remove(filepath.Join(e.Root, listFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return r, err
 	}
 	var broken error
 	r.Aside, err = catalog.Renew(e.Root, func(tx catalog.Tx) error {

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -32,10 +31,11 @@ func volumeText(stamp volumes.Stamp, v *volumes.Volume) (text []byte, ok bool) {
 	return []byte(strings.Join(f, "\x00")), !slices.ContainsFunc(f, func(s string) bool { return strings.Contains(s, "\x00") })
 }
 
-// parseVolume reads a record, no maps where nothing is in them; false if it isn't of the options file with that stamp, if one is given.
-func parseVolume(text []byte, name string, stamp *volumes.Stamp) (v volumes.Volume, ok bool) {
+// parseVolume reads a record, no maps where nothing is in them; false if it isn't
+// of the options file with that stamp, if one is given.
+func parseVolume(text, name string, stamp *volumes.Stamp) (v volumes.Volume, ok bool) {
 	const fixed = 7
-	f := strings.Split(string(text), "\x00")
+	f := strings.Split(text, "\x00")
 	if len(f) < fixed || len(f)%2 == 0 || f[0] != recordForm {
 		return v, false
 	}
@@ -91,36 +91,15 @@ func (e *Engine) indexVolume(tx catalog.Tx, name string, stamp volumes.Stamp) (v
 	return v, tx.Put(kindVolume, name, text)
 }
 
-// kindNames has one record: the stamp of the directory whose names the catalogue has.
-const (
-	kindNames = "names"
-	allNames  = "volumes"
-)
-
-// listVolumes reads all volumes, by name. If no name came or went since it last
-// compared, the catalogue alone tells; a file that was changed in place shows at recover.
+// listVolumes reads all volumes, by name, from the list if that still holds, else
+// from catalogue and directories. One that can't be read is in the error and not in the list.
 func (e *Engine) listVolumes(tx catalog.Tx) (all []volumes.Volume, broken, err error) {
 	stamp := e.volumes().DirStamp()
-	now := fmt.Sprint(recordForm, stamp)
-	if stamp != (volumes.Stamp{}) && string(tx.Get(kindNames, allNames)) == now {
-		ok := true
-		err = tx.Each(kindVolume, func(name string, text []byte) error {
-			v, read := parseVolume(text, name, nil)
-			all, ok = append(all, v), ok && read
-			return nil
-		})
-		if ok || err != nil {
-			return all, nil, err
-		}
-	}
 	all, broken, err = e.compareVolumes(tx)
-	switch {
-	case err != nil || broken != nil:
-		return all, broken, errors.Join(err, tx.Delete(kindNames, allNames))
-	case stamp != (volumes.Stamp{}) && e.volumes().DirStamp() == stamp:
-		err = tx.Put(kindNames, allNames, []byte(now))
+	if err == nil && broken == nil && stamp != (volumes.Stamp{}) && e.volumes().DirStamp() == stamp {
+		err = e.writeList(stamp, all)
 	}
-	return all, nil, err
+	return all, broken, err
 }
 
 // compareVolumes brings the catalogue in step with the directories. A volume that
@@ -132,7 +111,7 @@ func (e *Engine) compareVolumes(tx catalog.Tx) (all []volumes.Volume, broken, er
 	}
 	all = make([]volumes.Volume, 0, len(names))
 	for i, name := range names {
-		if v, ok := parseVolume(tx.Get(kindVolume, name), name, &stamps[i]); ok {
+		if v, ok := parseVolume(string(tx.Get(kindVolume, name)), name, &stamps[i]); ok {
 			all = append(all, v)
 			continue
 		}

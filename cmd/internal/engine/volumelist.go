@@ -81,10 +81,13 @@ func (e *Engine) Volumes(q VolumeQuery) (lines []*VolumeLine, err error) {
 	return lines, broken
 }
 
-// allVolumes reads the catalogue; without a root there is nothing, and nothing is made.
+// allVolumes reads the list or the catalogue; without a root there is nothing, and nothing is made.
 func (e *Engine) allVolumes() (all []volumes.Volume, broken, err error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
+	}
+	if all, ok, err := e.readList(); ok || err != nil {
+		return all, nil, err
 	}
 	err = catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) (err error) {
 		all, broken, err = e.listVolumes(tx)
