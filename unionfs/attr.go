@@ -45,6 +45,16 @@ func (fs *FS) fillEntry(n *node, st *sys.Stat, out *fuse.EntryOut) {
 	n.fillAttr(st, &out.Attr)
 }
 
+// fillFound is fillEntry for what a name in dir leads to. A route's name is
+// ours for as long as the mount lives, whatever the host does to the tree behind it:
+// asked anew each time, it would cost every path below a bind a request.
+func (fs *FS) fillFound(dir, n *node, st *sys.Stat, out *fuse.EntryOut) {
+	fs.fillEntry(n, st, out)
+	if n.tree != dir.tree {
+		out.SetEntryTimeout(fs.validity(fs.union))
+	}
+}
+
 // GetAttr answers stat(2) and fstat(2).
 func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := c.node(in.NodeId)

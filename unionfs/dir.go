@@ -89,7 +89,7 @@ func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 			return true
 		}
 		if n, st, err := c.fs.lookup(dir, e.Name, true); err == nil {
-			c.fs.fillEntry(n, &st, entry)
+			c.fs.fillFound(dir, n, &st, entry)
 			out.FixMode(st.Mode)
 		}
 		return true

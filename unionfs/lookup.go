@@ -21,7 +21,7 @@ func (c *conn) Lookup(_ <-chan struct{}, in *fuse.InHeader, nm string, out *fuse
 	if err != nil {
 		return c.fs.status(err)
 	}
-	c.fs.fillEntry(n, &st, out)
+	c.fs.fillFound(dir, n, &st, out)
 	return fuse.OK
 }
 
