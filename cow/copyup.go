@@ -67,11 +67,8 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, r
 	if err := w.copyMeta(dst, src, st); err != nil {
 		return err
 	}
-	if regular && !w.volatile {
-		if err := w.step("sync"); err != nil {
-			return err
-		}
-		return sys.SyncFd(data, false)
+	if regular {
+		return w.settle(data)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type Writer struct {
 	volatile bool
 	noACL    bool
 	devices  bool // whiteouts can be devices, renames can leave one behind
+	ordered  bool // names reach the disk after data written back before them (order.go)
 
 	base  int // descriptor of work itself, holding a flock
 	guard int // descriptor of upper's root, holding another: two works must not share an upper
@@ -77,6 +78,7 @@ func (w *Writer) open(work string, o Options) (err error) {
 	if err = own(w.guard); err != nil {
 		return fmt.Errorf("lock upper %s: %w", w.Upper.Path, err)
 	}
+	w.ordered = w.keepsOrder()
 	if err = w.refuseVolatile(work); err != nil {
 		return err
 	}
