@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/unionmount/unionmount/bench"
 	"github.com/unionmount/unionmount/cmd/internal/engine"
 )
 
@@ -25,6 +26,9 @@ func main() {
 func run(args []string) int {
 	if len(args) == 2 && args[1] == engine.DaemonArg {
 		return engine.Daemon()
+	}
+	if len(args) == 2 && args[1] == bench.ClientArg {
+		return bench.Client()
 	}
 	root := command()
 	switch form, rest := formOf(root, args); form {
@@ -104,7 +108,7 @@ writable layer: the storage of a container as one program.`,
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
-		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s))
+		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s), benchCommand())
 	wrapArgs(c)
 	return c
 }
