@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
 	"math"
 	"strconv"
@@ -66,13 +67,21 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 		bars.Color = plotutil.Color(k)
 		bars.Offset = thick * vg.Length(float64(len(peers)-1)/2-float64(k))
 		p.Add(bars)
-		p.Legend.Add(peer, bars)
 	}
 	p.NominalY(labels...)
-	p.Legend.Top = true
-	p.Legend.Left = true
 	height := thick*vg.Length((len(peers)+2)*len(lines)) + 90
 	return inline(p, 900, height)
+}
+
+// key is the colour of a peer in the bar plots; the page draws it beside them, where it hides no bar.
+type key struct{ Name, Colour string }
+
+func keys(peers []string) (all []key) {
+	for k, peer := range peers {
+		r, g, b, _ := plotutil.Color(k).RGBA()
+		all = append(all, key{peer, fmt.Sprintf("#%02x%02x%02x", r>>8, g>>8, b>>8)})
+	}
+	return all
 }
 
 // powersOfTwo labels an axis of logarithms to the base of two with what they stand for.

@@ -26,6 +26,7 @@ type pageTable struct {
 	Client  string
 	Head    []string
 	Rows    []pageRow
+	Keys    []key // of the figures
 	Figures []template.HTML
 }
 
@@ -121,6 +122,7 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		row.Cells = append(row.Cells, pageCell{Text: text})
 	}
 	t.Rows = append(t.Rows, row)
+	t.Keys = keys(t.Head[1:])
 	for _, kind := range []string{KindMetadata, KindData, KindProgram} {
 		svg, err := r.barPlot(client, kind, ref, t.Head[1:])
 		if err != nil {

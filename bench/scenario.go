@@ -24,7 +24,7 @@ type phase struct {
 	line  string
 	kind  string
 	cold  bool // nothing is cached when it starts
-	lower bool // it is about lower layers: a volume has none
+	lower bool // it is about lower layers: a volume and a plain directory have none
 	// before prepares, untimed; run does the work and counts its operations.
 	before func(*client) error
 	run    func(*client) (int64, error)

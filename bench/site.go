@@ -108,11 +108,23 @@ func copyTree(from, to string) error {
 	return nil
 }
 
-// device tells the number by which tracing names the connection of a mount.
+// device tells the number by which tracing names the connection of a mount. The
+// mount table has it: root may not look into a plain user's mount.
 func device(mountpoint string) (uint64, error) {
-	var st unix.Stat_t
-	err := unix.Stat(mountpoint, &st)
-	return uint64(unix.Major(st.Dev))<<20 | uint64(unix.Minor(st.Dev)), err
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		var major, minor uint64
+		if len(f) < 5 || f[4] != mountpoint {
+			continue
+		}
+		_, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor)
+		return major<<20 | minor, err // the kernel's own dev_t
+	}
+	return 0, fmt.Errorf("%s is not mounted", mountpoint)
 }
 
 func uidWord(uid int) string { return strconv.Itoa(uid) }

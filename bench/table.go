@@ -106,6 +106,9 @@ func (l *Line) ratioWord(peer, ref string) string {
 	if !ok {
 		return "-"
 	}
+	if e.Lo == e.Hi {
+		return fmt.Sprintf("%.2f", e.Center) // one round tells nothing of the spread
+	}
 	mark := ""
 	if e.width() > 0.10 {
 		mark = "~"

@@ -93,7 +93,7 @@ func (r *runner) refused(s scenario, w watch, why error) error {
 
 func (r *runner) phases(s scenario, p peer, site *site, c *process, w watch) error {
 	for i, ph := range s.phases {
-		if p.volume && ph.lower || ph.slow && r.Quick {
+		if ph.lower && (p.volume || p.name == Plain) || ph.slow && r.Quick {
 			continue
 		}
 		if err := settle(site.dir); err != nil {
