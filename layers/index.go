@@ -24,6 +24,9 @@ type Index struct {
 // Stat stats an indexed object. ENOENT: not copied up.
 func (x *Index) Stat(name string) (sys.Stat, error) { return sys.StatAt(x.Dir, name) }
 
+// marks lists the attributes of an indexed object.
+func (x *Index) marks(name string) ([]string, error) { return sys.ListXattrAt(x.Dir, name) }
+
 // PathFd returns an O_PATH descriptor of an indexed object.
 func (x *Index) PathFd(name string) (int, error) { return sys.PathAt(x.Dir, name) }
 

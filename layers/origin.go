@@ -127,15 +127,9 @@ func (s *Stack) OwnOrigin(ref Ref, h FileHandle) string {
 }
 
 // originOf returns the number of the lower object that the upper object name in
-// dir was copied from, and its handle; 0 if it was not, or nobody can tell.
-func (s *Stack) originOf(dir int, name string) (number uint64, h FileHandle, err error) {
-	names, err := sys.ListXattrAt(dir, name)
-	if err == sys.ENOTSUP {
-		return 0, nil, nil
-	}
-	if err != nil || len(names) == 0 {
-		return 0, nil, err
-	}
+// dir, whose attributes are names, was copied from, and its handle; 0 if it was
+// not, or nobody can tell.
+func (s *Stack) originOf(dir int, name string, names []string) (number uint64, h FileHandle, err error) {
 	prefix := s.MarksPrefix
 	if slices.Contains(names, prefix+SuffixOrigin) {
 		if h, err = sys.GetXattrAt(dir, name, prefix+SuffixOrigin); err != nil {
