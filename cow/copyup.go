@@ -112,14 +112,20 @@ func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
 // hard link, the index name and the count of names it had below.
 func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst int, st *sys.Stat) error {
 	h, err := s.Handle(ref)
-	if err != nil && !errors.Is(err, sys.ENOTSUP) && !errors.Is(err, sys.EOVERFLOW) {
+	if err != nil {
 		return err
 	}
+	own, index := s.OwnOrigin(ref, h), ""
 	linked := !out.dir && st.Nlink > 1
-	if linked && (len(h) == 0 || w.index < 0) {
-		return nil // the link breaks here; an origin would make two contents one file
+	if linked {
+		if w.index < 0 {
+			return nil // the link breaks here; an origin would make two contents one file
+		}
+		if index = s.IndexName(ref, st, h); layers.OwnName(index) {
+			own = index
+		}
 	}
-	if err := w.setOrigin(dst, st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
+	if err := w.setOrigin(dst, st.Mode, h, own); err != nil {
 		return err
 	}
 	out.origin = true
@@ -132,7 +138,7 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 		}
 		return err
 	}
-	out.index = h.IndexName()
+	out.index = index
 	return nil
 }
 

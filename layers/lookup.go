@@ -191,7 +191,7 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 	if err != nil && err != sys.ENOTSUP {
 		return v, m, err
 	}
-	number, h, err := s.originOf(d.Fd, name, names)
+	number, index, err := s.originOf(d.Fd, name, names)
 	if err != nil {
 		return v, m, err
 	}
@@ -202,10 +202,9 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 		number = s.IDs.Number(st.Dev, st.Ino)
 	}
 	e.Ino = number
-	if v == leaf && st.Nlink > 1 && len(h) > 0 && s.Index != nil {
-		x := h.IndexName()
-		if got, err := s.Index.Stat(x); err == nil && got.Ino == st.Ino {
-			e.Index = x
+	if v == leaf && st.Nlink > 1 && index != "" && s.Index != nil {
+		if got, err := s.Index.Stat(index); err == nil && got.Ino == st.Ino {
+			e.Index = index
 		}
 	}
 	return v, m, nil
