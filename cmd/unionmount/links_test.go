@@ -360,8 +360,7 @@ func TestLinksOfAFileSystemThatRenumbers(t *testing.T) {
 }
 
 // TestLinksThatTheKernelBroke: without index=on the kernel's overlay breaks hard
-// links at copy-up. The copy and the names left below are two files; they showed
-// as one, with the content of that which was looked up first.
+// links at copy-up: the copy and the names left below are two files.
 func TestLinksThatTheKernelBroke(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := linked(t)
