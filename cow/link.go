@@ -53,7 +53,7 @@ func (w *Writer) link(fd, dir int, name string, hides bool) error {
 // count is written relative to the lower while upper's changes, so that a crash
 // in between leaves it right.
 func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error {
-	fd, err := sys.PathAt(w.index, index)
+	fd, err := sys.PathAt(w.indexDir(index), index)
 	if err != nil {
 		return err
 	}
@@ -77,5 +77,5 @@ func (w *Writer) DropIndex(index string) error {
 	if err := w.step("drop index"); err != nil {
 		return err
 	}
-	return ignore(sys.UnlinkAt(w.index, index), sys.ENOENT)
+	return ignore(sys.UnlinkAt(w.indexDir(index), index), sys.ENOENT)
 }

@@ -23,6 +23,8 @@ type Entry struct {
 	Ino  uint64   // the number the mount shows, the same before and after copy-up
 	Stat sys.Stat // of the topmost object when it was looked up; final for a lower
 
+	Data *Data // of an upper file that is a metacopy; nil: the data is its own
+
 	upperXWhiteout bool
 }
 

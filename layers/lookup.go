@@ -161,7 +161,12 @@ func (s *Stack) lowerLeaf(e *Entry, ref Ref, st sys.Stat) (*Entry, error) {
 	}
 	if name != "" {
 		e.Upper, e.Index, e.Stat = true, name, got
+		if e.IsRegular() {
+			e.Data, err = s.indexedData(ref, name)
+		}
+		return e, err
 	}
+	e.Stat.Blocks = s.blocksOf(ref, &st)
 	return e, nil
 }
 
@@ -182,18 +187,24 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 		e.Ino = s.IDs.Number(st.Dev, st.Ino)
 		return v, m, nil
 	}
-	number, h, err := s.originOf(d.Fd, name)
+	names, err := sys.ListXattrAt(d.Fd, name)
+	if err != nil && err != sys.ENOTSUP {
+		return v, m, err
+	}
+	number, index, err := s.originOf(d.Fd, name, names)
 	if err != nil {
 		return v, m, err
+	}
+	if e.IsRegular() {
+		e.Data = s.upperData(parent, d.Fd, name, names)
 	}
 	if number == 0 {
 		number = s.IDs.Number(st.Dev, st.Ino)
 	}
 	e.Ino = number
-	if v == leaf && st.Nlink > 1 && len(h) > 0 && s.Index != nil {
-		x := h.IndexName()
-		if got, err := s.Index.Stat(x); err == nil && got.Ino == st.Ino {
-			e.Index = x
+	if v == leaf && st.Nlink > 1 && index != "" && s.Index != nil {
+		if got, err := s.Index.Stat(index); err == nil && got.Ino == st.Ino {
+			e.Index = index
 		}
 	}
 	return v, m, nil

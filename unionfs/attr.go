@@ -106,7 +106,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	}
 	defer sys.Close(fd)
 	if nothing {
-		return n.dropPrivileges(fd)
+		return n.dropPrivileges(fd, in.Uid)
 	}
 	if in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
 		if err := sys.ChownFd(fd, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
@@ -186,8 +186,9 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 // dropPrivileges answers a request for no change. The kernel sends it for
 // chown(-1, -1), which takes setuid and setgid away, and also, just after it
 // removed a file's capabilities, before a write (file_remove_privs, notify_change).
-func (n *node) dropPrivileges(fd int) error {
-	if n.capsGone.Swap(false) {
+// Both take them away, but for a write by root (CAP_FSETID).
+func (n *node) dropPrivileges(fd int, uid uint32) error {
+	if n.capsGone.Swap(false) && uid == 0 {
 		return nil
 	}
 	return sys.ChownFd(fd, -1, -1)

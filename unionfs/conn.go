@@ -28,7 +28,7 @@ const maxWrite = 1 << 20
 
 // settings are what this connection agrees on with the kernel.
 func (fs *FS) settings() *fuse.MountOptions {
-	extra := uint64(fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_DIRECT_IO_ALLOW_MMAP)
+	extra := uint64(fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_SETXATTR_EXT)
 	o := &fuse.MountOptions{
 		FsName: fs.source(), Name: "unionmount",
 		AllowOther:               fs.cfg.AllowOther,

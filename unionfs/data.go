@@ -142,7 +142,7 @@ func (d *nodeData) take(write bool) *desc {
 func (c *descriptors) put(n *node, e *layers.Entry, d *desc) bool {
 	n.data.mu.Lock()
 	defer n.data.mu.Unlock()
-	if now := n.entry.Load(); now.Upper != e.Upper {
+	if now := n.entry.Load(); now.Upper != e.Upper || now.Data != e.Data {
 		return false
 	}
 	slot := &n.data.rd
@@ -187,7 +187,13 @@ func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, e
 		if write || len(e.Lowers) == 0 {
 			return -1, sys.EROFS
 		}
-		return n.tree.stack.Lowers[e.Lowers[0].Layer].Open(e.Lowers[0].Path, sys.O_RDONLY)
+		return n.tree.stack.OpenData(e.Lowers[0])
+	}
+	if e.Data != nil && !write {
+		if e.Data.Err != nil {
+			return -1, e.Data.Err
+		}
+		return n.tree.stack.OpenData(e.Data.Ref)
 	}
 	p, err := fs.pathFd(n)
 	if err != nil {

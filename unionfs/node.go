@@ -124,13 +124,13 @@ func sameObject(n *node, e *layers.Entry) bool {
 	if old.Upper == e.Upper {
 		return old.Stat.Ino == e.Stat.Ino && old.Stat.Dev == e.Stat.Dev
 	}
-	// One was seen before a copy-up, the other after it. An upper object that was
-	// never copied up has its own number: that of a lower one which vanished.
-	up := e
+	// One was seen before a copy-up, the other after it: of a hard link, in the
+	// moment between, as all else is looked up and copied up under one lock. Any
+	// other pair are two objects of one number: a link that was broken, say.
 	if old.Upper {
-		up = old
+		return n.tree.stack.SameLink(e, old.Index)
 	}
-	return n.tree.stack.IDs.Number(up.Stat.Dev, up.Stat.Ino) != n.ino
+	return n.tree.stack.SameLink(old, e.Index)
 }
 
 // addName notes a name; a directory has one. Caller holds mu.

@@ -100,6 +100,9 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 
 // countNames sets the link count that the union shows.
 func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error) {
+	if e.Data != nil && e.Data.Err == nil {
+		st.Blocks = e.Data.Blocks
+	}
 	switch {
 	case e.IsDir():
 		// Counting the directories of a merged one isn't worth it: 1 says "not counted" (ovl_getattr).
@@ -125,6 +128,18 @@ func (fs *FS) lowerNlink(e *layers.Entry) (uint64, error) {
 	}
 	st, err := fs.union.stack.Lowers[e.Lowers[0].Layer].Stat(e.Lowers[0].Path)
 	return uint64(st.Nlink), err
+}
+
+// amend replaces n's entry by a changed copy.
+func (n *node) amend(change func(e *layers.Entry)) *layers.Entry {
+	for {
+		old := n.entry.Load()
+		next := *old
+		change(&next)
+		if n.entry.CompareAndSwap(old, &next) {
+			return &next
+		}
+	}
 }
 
 // keep pins n's object before its last known name goes. The caller holds the

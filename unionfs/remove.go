@@ -151,9 +151,7 @@ func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
 		return err
 	}
 	n.pin.Store(int32(fd))
-	next := *e
-	next.Index = ""
-	n.entry.Store(&next)
+	n.amend(func(e *layers.Entry) { e.Index = "" })
 	n.gone.Store(true)
 	fs.table.detach(n)
 	return n.tree.writer.DropIndex(e.Index)

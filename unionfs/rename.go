@@ -162,7 +162,7 @@ func (r *renaming) locked() (done bool, err error) {
 // ready tells whether the object was brought up; it may have been replaced meanwhile.
 func (r *renaming) ready(s side) bool {
 	e := s.n.entry.Load()
-	return s.n.tree.shared || e.Upper && (!e.Merged() || r.fs.redirects())
+	return s.n.tree.shared || e.Upper && e.Data == nil && (!e.Merged() || r.fs.redirects())
 }
 
 func (r *renaming) permitted(src, dst side) error {

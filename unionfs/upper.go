@@ -8,11 +8,11 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// ensureUpper makes sure that upper has n's object, whole or cut to limit bytes:
-// the one door to copy-up. Its parents come first. EROFS: there is no upper.
-// The caller holds no lock.
+// ensureUpper makes sure that upper has n's object, data and all, whole or cut to
+// limit bytes: the one door to copy-up. Its parents come first. EROFS: there is no
+// upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
-	if n.entry.Load().Upper {
+	if e := n.entry.Load(); e.Upper && e.Data == nil {
 		return nil
 	}
 	w := n.tree.writer
@@ -27,10 +27,12 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	n.copyMu.Lock()
 	defer n.copyMu.Unlock()
 	e := n.entry.Load()
-	if e.Upper {
+	switch {
+	case e.Upper && e.Data == nil:
 		return nil
-	}
-	if len(e.Lowers) == 0 {
+	case e.Upper:
+		return fs.complete(n, e.Data, limit)
+	case len(e.Lowers) == 0:
 		return fs.makeRouteDir(n, e)
 	}
 	staged, err := w.StageCopy(n.tree.stack, e.Lowers[0], limit)
@@ -41,6 +43,28 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 		staged.Discard()
 		return fmt.Errorf("publish the copy of %q: %w", e.Lowers[0].Path, err)
 	}
+	return nil
+}
+
+// complete gives a metacopy in upper the data that it lacks. Caller holds n.copyMu.
+func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
+	if data.Err != nil && limit > 0 {
+		return data.Err
+	}
+	fd, err := fs.pathFd(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	if err := n.tree.writer.Complete(n.tree.stack, fd, data.Ref, limit); err != nil {
+		return err
+	}
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
+	}
+	n.amend(func(e *layers.Entry) { e.Data, e.Stat = nil, st })
+	fs.data.drop(n)
 	return nil
 }
 

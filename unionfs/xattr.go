@@ -82,10 +82,19 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 	return answer(out, dest)
 }
 
-// SetXAttr sets an attribute.
+// SetXAttr sets an attribute. An ACL that a user outside the file's group sets
+// takes setgid away (posix_acl_update_mode); who that is the kernel tells.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	return c.fs.status(c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
-		return sys.SetXattrFd(fd, stored, data, int(in.Flags))
+		err := sys.SetXattrFd(fd, stored, data, int(in.Flags))
+		if err != nil || in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID == 0 {
+			return err
+		}
+		st, err := sys.StatAt(fd, "")
+		if err != nil || st.Mode&sys.S_ISGID == 0 {
+			return err
+		}
+		return sys.ChmodFd(fd, st.Mode&0o7777&^sys.S_ISGID)
 	}))
 }
 

@@ -5,8 +5,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/volumes"
 )
@@ -18,6 +20,7 @@ type server struct {
 	state  *State
 	way    string // into the volumes
 	log    *slog.Logger
+	made   []sys.Made // in volumes, for volumes nested there, until all are attached
 }
 
 // serve assembles, mounts, attaches, announces and serves; it returns when the
@@ -64,6 +67,9 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	}
 	if err := s.attach(ready); err != nil {
 		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
+		for _, m := range slices.Backward(s.made) {
+			err = errors.Join(err, m.Undo())
+		}
 		union.Wait()
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
@@ -103,6 +109,10 @@ func (s *server) attach(ready func(*State) error) error {
 	if err := s.lease.announce(s.state); err != nil {
 		return err
 	}
+	for _, m := range s.made {
+		m.Keep()
+	}
+	s.made = nil
 	return ready(s.state)
 }
 
