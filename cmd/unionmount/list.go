@@ -79,7 +79,9 @@ type row struct {
 func (l *listing) print(header []string, rows []row) error {
 	if l.quiet {
 		for _, r := range rows {
-			fmt.Println(r.name)
+			if _, err := fmt.Println(r.name); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -119,7 +121,9 @@ func printTemplate(format string, values []any) error {
 		if err := t.Execute(os.Stdout, v); err != nil {
 			return usage(err)
 		}
-		fmt.Println()
+		if _, err := fmt.Println(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -270,8 +274,8 @@ func versionCommand() *cobra.Command {
 		Example: "  unionmount version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Println("unionmount", version)
-			return nil
+			_, err := fmt.Println("unionmount", version)
+			return err
 		},
 	}
 }
