@@ -9,7 +9,7 @@ import (
 )
 
 // TestNotOffered: what docs/semantics.md lists as not to be had in a union is
-// refused with its errno, in the union and in a routed volume, and changes nothing.
+// refused with its errno, on both connections, and changes nothing.
 func TestNotOffered(t *testing.T) {
 	ioctl := func(fd int, request uintptr, size int) error {
 		arg := make([]byte, size)
