@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +175,34 @@ func TestTerminalShowsTheStack(t *testing.T) {
 		"  volume  /h → " + s.lowers[0] + "  (bind, read-only)", "  volume  /srv/data → data " + s.root + "/volumes/data/_data  (bind)"}
 	if got := strings.Split(strings.TrimSpace(strings.ReplaceAll(out, "\r", "")), "\n"); !slices.Equal(got, want) {
 		t.Errorf("printed %q\nwant %q", got, want)
+	}
+}
+
+// TestReadmeByHand runs the lines that the README has a newcomer type.
+func TestReadmeByHand(t *testing.T) {
+	need(t, "fusermount3")
+	text, err := os.ReadFile(suite.module + "/README.md")
+	must(t, err)
+	_, script, found := strings.Cut(string(text), "<!-- by-hand -->")
+	script, _, ended := strings.Cut(script, "<!-- /by-hand -->")
+	if !found || !ended {
+		t.Fatal("README.md has no such part")
+	}
+	for who, runAs := range map[string]func(s *site, script string) string{
+		"root":  func(s *site, script string) string { return mustShell(t, s.dir, script) },
+		"other": func(s *site, script string) string { return s.userMust("sh", "-e", "-c", script) },
+	} {
+		t.Run(who, func(t *testing.T) {
+			s := userSite(t)
+			t.Setenv("UNIONMOUNT_ROOT", s.root)
+			t.Setenv("PATH", filepath.Dir(suite.binary)+":"+os.Getenv("PATH"))
+			out := runAs(s, strings.ReplaceAll(script, "/tmp/try", s.dir+"/try"))
+			if !strings.Contains(out, "C /file\n") || !strings.Contains(out, "try   running") {
+				t.Errorf("it printed %q", out)
+			}
+			wantContent(t, s.dir+"/try/base/file", "from the base\n")
+			wantContent(t, s.root+"/volumes/notes/_data/greeting", "kept\n")
+			wantListing(t, s.dir+"/try/merged")
+		})
 	}
 }
