@@ -57,14 +57,17 @@ const (
 const (
 	EACCES     = unix.EACCES
 	EBUSY      = unix.EBUSY
+	EDQUOT     = unix.EDQUOT
 	EEXIST     = unix.EEXIST
 	EINVAL     = unix.EINVAL
 	EIO        = unix.EIO
 	EISDIR     = unix.EISDIR
 	ELOOP      = unix.ELOOP
+	EMFILE     = unix.EMFILE
 	EMLINK     = unix.EMLINK
 	ENODATA    = unix.ENODATA
 	ENOENT     = unix.ENOENT
+	ENOSPC     = unix.ENOSPC
 	ENOSYS     = unix.ENOSYS
 	ENOTDIR    = unix.ENOTDIR
 	ENOTEMPTY  = unix.ENOTEMPTY

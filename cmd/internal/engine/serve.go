@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -84,6 +85,9 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 func (s *server) open(cfg unionfs.Config) (union *unionfs.FS, err error) {
 	for end := time.Now().Add(patienceStart); ; time.Sleep(20 * time.Millisecond) {
 		if union, err = unionfs.Open(cfg); err == nil || !errors.Is(err, unionfs.ErrInUse) || time.Now().After(end) {
+			if errors.Is(err, sys.EMFILE) {
+				err = fmt.Errorf("%w: raise the limit with ulimit -n", err)
+			}
 			return union, blame("mount "+s.state.Record.Mountpoint, err)
 		}
 	}
