@@ -43,6 +43,9 @@ const (
 	// tick is how long a request may keep others waiting that nobody expected to.
 	tick    = 500 * time.Microsecond
 	maxTick = 16 * time.Millisecond
+	// together is for how long a ring's FORGETs are left to gather: they are all that
+	// comes by the device then, and each would wake a processor.
+	together = 2 * time.Millisecond
 )
 
 func newDevice(s *Server) *device {
@@ -265,6 +268,9 @@ func (r *reader) serve() {
 	s.handle(q)
 	r.reply(q)
 	r.d.working.Add(-1)
+	if s.kind == Ring {
+		time.Sleep(together)
+	}
 	if !q.silent {
 		r.streak += now() - start
 	}

@@ -72,11 +72,42 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func options() fuse.MountOptions {
+	return fuse.MountOptions{MaxWrite: plainSize, MaxBackground: 64, DisableSplice: true, ExplicitDataCacheControl: true, EnableLocks: true,
+		Logger: log.New(io.Discard, "", 0), PanicHandler: func(any) fuse.Status { return fuse.EIO }}
+}
+
+// absent ends a test that this machine can't run; in CI, which can, it fails.
+func absent(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// switchRing switches FUSE over io_uring on for the time of a test.
+func switchRing(t testing.TB) {
+	t.Helper()
+	const param = "/sys/module/fuse/parameters/enable_uring"
+	old, err := os.ReadFile(param)
+	if err != nil {
+		absent(t, "needs FUSE over io_uring: Linux 6.14 or later with CONFIG_FUSE_IO_URING")
+	}
+	if err := os.WriteFile(param, []byte("Y"), 0); err != nil {
+		absent(t, "needs root to switch FUSE over io_uring on: "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(param, old, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // servePlain serves plain at "WAY:MOUNTPOINT" until it is unmounted.
 func servePlain(spec string) error {
 	way, mountpoint, _ := strings.Cut(spec, ":")
-	o := fuse.MountOptions{MaxWrite: plainSize, MaxBackground: 64, DisableSplice: true, ExplicitDataCacheControl: true,
-		Logger: log.New(io.Discard, "", 0), PanicHandler: func(any) fuse.Status { return fuse.EIO }}
+	o := options()
 	fd, err := sys.MountFUSE(mountpoint, "plain", "transport-test", nil, plainSize)
 	if err != nil {
 		return err

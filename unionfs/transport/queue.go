@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -20,6 +21,7 @@ type queue struct {
 	s       *Server
 	id      int
 	ring    *ring
+	depth   int
 	entries []entry
 	live    int // entries that the kernel has or that are being answered
 
@@ -74,13 +76,45 @@ type entryInOut struct {
 	_             uint64
 }
 
+// newRings makes one ring for every processor that there may ever be: the kernel
+// uses none before all are registered.
+func newRings() ([]*ring, error) {
+	cpus, err := processors("possible")
+	if err != nil {
+		return nil, err
+	}
+	var rings []*ring
+	for range cpus {
+		r, err := newRing(queueDepth + 1)
+		if err != nil {
+			closeRings(rings)
+			return nil, err
+		}
+		rings = append(rings, r)
+	}
+	return rings, nil
+}
+
+func closeRings(rings []*ring) {
+	for _, r := range rings {
+		_ = r.close() // never used
+	}
+}
+
 // startQueues begins to serve by the ring. If it can't, the kernel goes on with the device.
 func (s *Server) startQueues(rings []*ring) {
 	s.kind = Ring
 	size := max(s.maxWrite, headRoom)
 	results := make(chan error, len(rings))
+	online, err := processors("online")
+	if err != nil {
+		s.cfg.Fault("which processors are online", err)
+	}
 	for i, r := range rings {
-		q := &queue{s: s, id: i, ring: r, wakeup: -1}
+		q := &queue{s: s, id: i, ring: r, wakeup: -1, depth: queueDepth}
+		if err == nil && !slices.Contains(online, i) {
+			q.depth = 1 // has no clients unless it comes online: then they wait for each other
+		}
 		s.queues = append(s.queues, q)
 		s.serving.Go(func() { q.serve(size, results) })
 	}
@@ -123,7 +157,7 @@ func (q *queue) register(size int) (err error) {
 		return err
 	}
 	q.watchWakeup()
-	q.entries = make([]entry, queueDepth)
+	q.entries = make([]entry, q.depth)
 	for i := range q.entries {
 		e := &q.entries[i]
 		e.queue, e.index = q, i
@@ -140,7 +174,7 @@ func (q *queue) register(size int) (err error) {
 		s.addr, s.len = uint64(uintptr(unsafe.Pointer(e.vec))), 2
 		q.live++
 	}
-	if err = q.ring.enter(0); err != nil {
+	if err = q.ring.submit(); err != nil {
 		return err
 	}
 	for { // refusals come at once; so may requests
@@ -174,7 +208,7 @@ func (e *entry) command(op uint64) *sqe {
 
 // round waits for requests and answers them.
 func (q *queue) round() error {
-	if err := q.ring.enter(1); err != nil {
+	if err := q.ring.wait(); err != nil {
 		return err
 	}
 	for {
@@ -190,8 +224,8 @@ func (q *queue) round() error {
 		default:
 			q.answer(&q.entries[c.userData])
 		}
-		if q.ring.queued > 0 && q.ring.pending() {
-			if err := q.ring.enter(0); err != nil { // don't let the client wait for another's
+		if q.ring.prepared() > 0 && q.ring.pending() {
+			if err := q.ring.submit(); err != nil { // don't let the client wait for another's
 				return err
 			}
 		}

@@ -3,9 +3,6 @@ package transport
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -17,6 +14,7 @@ import (
 type ring struct {
 	fd     int
 	mapped [2][]byte // the rings, the submission entries
+	sqHead *uint32
 	sqTail *uint32
 	sqMask uint32
 	cqHead *uint32
@@ -24,7 +22,7 @@ type ring struct {
 	cqMask uint32
 	cqes   unsafe.Pointer
 	sqes   unsafe.Pointer
-	queued uint32 // prepared and not yet submitted
+	tail   uint32 // of what was prepared; *sqTail of what the kernel may see
 }
 
 // sqe is struct io_uring_sqe with IORING_SETUP_SQE128, as IORING_OP_URING_CMD and IORING_OP_POLL_ADD use it.
@@ -103,7 +101,7 @@ func newRing(n uint32) (*ring, error) {
 		return nil, errors.Join(fmt.Errorf("map io_uring: %w", err), r.close())
 	}
 	at := func(off uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.mapped[0][off])) }
-	r.sqTail, r.sqMask = at(p.sq.tail), *at(p.sq.mask)
+	r.sqHead, r.sqTail, r.sqMask = at(p.sq.head), at(p.sq.tail), *at(p.sq.mask)
 	r.cqHead, r.cqTail, r.cqMask = at(p.cq.head), at(p.cq.tail), *at(p.cq.mask)
 	r.cqes, r.sqes = unsafe.Pointer(at(p.cq.cqes)), ptr(r.mapped[1])
 	return r, nil
@@ -133,34 +131,40 @@ func (r *ring) close() error {
 
 // next gives an empty submission entry; there are as many as entries that may be under way.
 func (r *ring) next() *sqe {
-	tail := *r.sqTail + r.queued
-	e := (*sqe)(unsafe.Add(r.sqes, uintptr(tail&r.sqMask)*unsafe.Sizeof(sqe{})))
+	e := (*sqe)(unsafe.Add(r.sqes, uintptr(r.tail&r.sqMask)*unsafe.Sizeof(sqe{})))
 	*e = sqe{}
-	r.queued++
+	r.tail++
 	return e
 }
 
-// enter submits what was prepared and waits until wait completions are there.
-func (r *ring) enter(wait uint32) error {
-	atomic.StoreUint32(r.sqTail, *r.sqTail+r.queued)
-	n := r.queued
-	r.queued = 0
+// prepared counts what is to be submitted.
+func (r *ring) prepared() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
+
+// submit submits what was prepared.
+func (r *ring) submit() error { return r.enter(0, 0) }
+
+// wait submits what was prepared and waits for a completion. There may be none when it returns: a signal came.
+func (r *ring) wait() error { return r.enter(1, enterGetEvents) }
+
+func (r *ring) enter(want, flags uintptr) error {
+	atomic.StoreUint32(r.sqTail, r.tail)
 	for {
-		var done uintptr
 		var errno unix.Errno
-		if wait == 0 {
-			done, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
+		n := r.prepared()
+		if want == 0 { // returns at once: no word to the scheduler needed
+			_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
 		} else {
-			done, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(wait), enterGetEvents, 0, 0)
+			_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), want, flags, 0, 0)
 		}
-		switch {
-		case errno == unix.EINTR:
-			return nil // what was submitted was
-		case errno != 0:
-			return fmt.Errorf("io_uring_enter(2): %w", errno)
-		}
-		if n -= min(n, uint32(done)); n == 0 {
+		switch errno {
+		case 0:
+			if r.prepared() == 0 {
+				return nil
+			}
+		case unix.EINTR, unix.EAGAIN, unix.EBUSY: // a signal, no memory, completions to be taken first
 			return nil
+		default:
+			return fmt.Errorf("io_uring_enter(2): %w", errno)
 		}
 	}
 }
@@ -178,51 +182,3 @@ func (r *ring) completed() (c cqe, ok bool) {
 
 // pending tells whether completed has more.
 func (r *ring) pending() bool { return *r.cqHead != atomic.LoadUint32(r.cqTail) }
-
-// newRings makes one ring for every processor that there may ever be: the kernel
-// uses none before all are registered.
-func newRings() ([]*ring, error) {
-	n, err := possibleCPUs()
-	if err != nil {
-		return nil, err
-	}
-	var rings []*ring
-	for range n {
-		r, err := newRing(queueDepth + 1)
-		if err != nil {
-			closeRings(rings)
-			return nil, err
-		}
-		rings = append(rings, r)
-	}
-	return rings, nil
-}
-
-func closeRings(rings []*ring) {
-	for _, r := range rings {
-		_ = r.close() // never used
-	}
-}
-
-// possibleCPUs counts as the kernel's num_possible_cpus().
-func possibleCPUs() (int, error) {
-	const path = "/sys/devices/system/cpu/possible"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for part := range strings.SplitSeq(strings.TrimSpace(string(text)), ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		a, err := strconv.Atoi(from)
-		b := a
-		if err == nil && isRange {
-			b, err = strconv.Atoi(to)
-		}
-		if err != nil || b < a {
-			return 0, fmt.Errorf("%s: %q", path, text)
-		}
-		n += b - a + 1
-	}
-	return n, nil
-}

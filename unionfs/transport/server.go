@@ -30,7 +30,7 @@ type Config struct {
 	Lengthy func(h *fuse.InHeader) bool
 	// Ring asks for io_uring where the kernel offers it.
 	Ring bool
-	// Fault is told of what keeps an answer from the kernel and isn't the end of the mount.
+	// Fault is told of what isn't as it should be and isn't the end of the mount.
 	Fault func(what string, err error)
 }
 
