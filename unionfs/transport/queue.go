@@ -118,6 +118,9 @@ func (s *Server) startQueues(rings []*ring) {
 		s.queues = append(s.queues, q)
 		s.serving.Go(func() { q.serve(size, results) })
 	}
+	// A thread that waits in a ring keeps one of Go's processors for a while, and
+	// what leaves it wants another at once.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(rings))
 	for range rings {
 		if err := <-results; err != nil {
 			s.kind = Device

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -78,6 +79,9 @@ func (s *Server) Wait() { <-s.ended }
 
 func (s *Server) end() {
 	s.serving.Wait()
+	if n := len(s.queues); n > 0 {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - n)
+	}
 	s.dev.close()
 	_ = unix.Close(s.fd) // the connection is gone
 	s.cfg.FS.OnUnmount()
