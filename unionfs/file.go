@@ -151,8 +151,8 @@ func (fs *FS) register(n *node, d *desc) (int32, bool) {
 	n.data.mu.Lock()
 	defer n.data.mu.Unlock()
 	if n.data.backing == backingUnknown {
-		id, errno := fs.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(d.fd)})
-		if errno != 0 {
+		id, err := fs.server.RegisterBacking(d.fd)
+		if err != nil {
 			id = backingNever
 		}
 		n.data.backing = id
@@ -165,7 +165,7 @@ func (fs *FS) unregister(n *node) {
 	n.data.mu.Lock()
 	defer n.data.mu.Unlock()
 	if n.data.backing > 0 {
-		fs.server.UnregisterBackingFd(n.data.backing)
+		_ = fs.server.UnregisterBacking(n.data.backing) // the kernel has forgotten the node already
 		n.data.backing = backingNever
 	}
 }
@@ -206,19 +206,25 @@ func (c *conn) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	return fuse.OK
 }
 
-// Read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
+// Read is read for a caller that wants it wrapped.
 func (c *conn) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	n, status := c.read(in, buf)
+	return fuse.ReadResultData(buf[:n]), status
+}
+
+// read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
+func (c *conn) read(in *fuse.ReadIn, buf []byte) (int, fuse.Status) {
 	n := c.node(in.NodeId)
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
-		return nil, c.fs.status(err)
+		return 0, c.fs.status(err)
 	}
 	defer d.release()
 	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
 	if err != nil {
-		return nil, c.fs.status(c.fs.named(n, "read", err))
+		return 0, c.fs.status(c.fs.named(n, "read", err))
 	}
-	return fuse.ReadResultData(buf[:got]), fuse.OK
+	return got, fuse.OK
 }
 
 // Write writes data. The kernel has appended already in the union, whose size

@@ -6,11 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
 	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/layers"
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/transport"
 )
 
 // FS is one union: its layers, its upper, its volumes, and, once mounted, its connection.
@@ -19,7 +18,7 @@ type FS struct {
 	union  *tree
 	trees  []*tree // the union and every volume
 	acl    bool    // POSIX ACLs are offered
-	server *fuse.Server
+	server *transport.Server
 
 	passthrough bool // a volume's data may be reached by the file itself
 

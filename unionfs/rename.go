@@ -23,7 +23,7 @@ func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName str
 	err := r.run()
 	for _, id := range r.moved {
 		// Its cached listing names the former parent as "..". No lock is held here.
-		c.fs.server.InodeNotify(id, 0, 0)
+		_ = c.fs.server.InvalidateInode(id, 0, 0) // ENOENT: the kernel doesn't hold it
 	}
 	return c.fs.status(err)
 }

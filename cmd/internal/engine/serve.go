@@ -66,6 +66,8 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	if err := union.Mount(r.Mountpoint); err != nil {
 		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
 	}
+	s.state.Transport = union.Transport()
+	s.log.Info("mounted", "io", s.state.IO, "transport", s.state.Transport)
 	if err := s.attach(ready); err != nil {
 		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
 		for _, m := range slices.Backward(s.made) {

@@ -24,6 +24,7 @@ type State struct {
 	StartedAt time.Time
 	IO        string   // the connection: cached or open
 	VolumeIO  []string // of each volume: bind or fuse
+	Transport string   // how requests arrive: device or io_uring; "" until it is mounted
 	Dev       string   // of the union's mount, as in mountinfo; "" until it is mounted
 	Binds     []int    // mount ids of the bind volumes, in the order they were made
 	Marks     string   // namespace of upper's marks
