@@ -124,8 +124,8 @@ func (b *bench) walk(dir *layers.Entry, at string, out map[string]string) {
 func (b *bench) content(p string, e *layers.Entry) string {
 	b.t.Helper()
 	fd, err := b.s.Upper.Open(p, sys.O_RDONLY)
-	if e.Data != nil {
-		fd, err = b.s.OpenData(e.Data.Ref)
+	if e.Data() != nil {
+		fd, err = b.s.OpenData(e.Data().Ref)
 	}
 	if err != nil {
 		b.t.Fatal(err)
@@ -158,7 +158,7 @@ func (b *bench) entry(p string) *layers.Entry {
 
 func (b *bench) copyUp(p string, limit int64) error {
 	e := b.entry(p)
-	st, err := b.w.StageCopy(b.s, e.Lowers[0], limit)
+	st, err := b.w.StageCopy(b.s, e.Lower(), limit)
 	if err != nil {
 		return err
 	}
@@ -189,10 +189,10 @@ func (b *bench) complete(p string, limit int64) error {
 	}
 	defer sys.Close(fd)
 	e := b.entry(p)
-	if e.Data == nil {
+	if e.Data() == nil {
 		return errors.New("it is no metacopy")
 	}
-	return b.w.Complete(b.s, fd, e.Data.Ref, limit)
+	return b.w.Complete(b.s, fd, e.Data().Ref, limit)
 }
 
 // operations are what may fail at every step.

@@ -124,9 +124,10 @@ func (s *Stack) nameOf(ref Ref, st *sys.Stat) (string, error) {
 
 // SameLink tells whether index is the entry of the lower hard link that e shows.
 func (s *Stack) SameLink(e *Entry, index string) bool {
-	if index == "" || len(e.Lowers) == 0 || e.IsDir() || e.Stat.Nlink < 2 {
+	if index == "" || !e.HasLower() || e.IsDir() || e.Stat.Nlink < 2 {
 		return false
 	}
-	name, err := s.nameOf(e.Lowers[0], &e.Stat)
+	st := e.Stat.Full()
+	name, err := s.nameOf(e.Lower(), &st)
 	return err == nil && name == index
 }

@@ -131,7 +131,7 @@ func (s *Stack) upperData(parent *Entry, dir int, name string, names []string) *
 	}
 	var ref Ref
 	if err == nil {
-		ref, err = s.findData(parent.Lowers, 0, name, m.redirect)
+		ref, err = s.findData(parent.parts(), 0, name, m.redirect)
 	}
 	return s.describeData(ref, err)
 }

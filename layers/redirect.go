@@ -61,17 +61,16 @@ func (e *CorruptError) Unwrap() error { return sys.EIO }
 
 // resolve follows an absolute redirect through the lowers from index first on; "" is their root.
 func (s *Stack) resolve(first int, redirect string) ([]Ref, error) {
-	e := &Entry{Lowers: s.roots[first:]}
-	e.Stat.Mode = sys.S_IFDIR
+	lowers := s.roots[first:]
 	if redirect == "" {
-		return e.Lowers, nil
+		return lowers, nil
 	}
 	for name := range strings.SplitSeq(strings.TrimPrefix(redirect, "/"), "/") {
-		refs, st, err := s.mergeLowers(e.Lowers, name)
+		refs, st, err := s.mergeLowers(lowers, name)
 		if err != nil || len(refs) == 0 || st.Mode&sys.S_IFMT != sys.S_IFDIR {
 			return nil, err
 		}
-		e.Lowers = refs
+		lowers = refs
 	}
-	return e.Lowers, nil
+	return lowers, nil
 }

@@ -161,7 +161,7 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 		return nil, st, nil, err
 	}
 	s := dir.tree.stack
-	e := &layers.Entry{Upper: true, Stat: st, Ino: s.IDs.Number(st.Dev, st.Ino)}
+	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: s.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.intern(dir, nm, e, true)
 	if regular && !dir.tree.shared && sys.AccessMode(fd) == sys.O_RDWR {
 		fs.data.put(n, e, d)
@@ -201,7 +201,7 @@ func (fs *FS) tmpfile(dir *node, in *fuse.InHeader, what cow.New) (*node, sys.St
 		d.release()
 		return nil, st, nil, err
 	}
-	e := &layers.Entry{Upper: true, Stat: st, Ino: dir.tree.stack.IDs.Number(st.Dev, st.Ino)}
+	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: dir.tree.stack.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.addNameless(dir.tree, e, pin)
 	if !dir.tree.shared {
 		fs.data.put(n, e, d)

@@ -142,7 +142,7 @@ func (d *nodeData) take(write bool) *desc {
 func (c *descriptors) put(n *node, e *layers.Entry, d *desc) bool {
 	n.data.mu.Lock()
 	defer n.data.mu.Unlock()
-	if now := n.entry.Load(); now.Upper != e.Upper || now.Data != e.Data {
+	if now := n.entry.Load(); now.Upper != e.Upper || now.Data() != e.Data() {
 		return false
 	}
 	slot := &n.data.rd
@@ -184,16 +184,16 @@ func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
 // openObject opens n's object read-only, or for writing with the access mode given.
 func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, error) {
 	if !e.Upper {
-		if write || len(e.Lowers) == 0 {
+		if write || !e.HasLower() {
 			return -1, sys.EROFS
 		}
-		return n.tree.stack.OpenData(e.Lowers[0])
+		return n.tree.stack.OpenData(e.Lower())
 	}
-	if e.Data != nil && !write {
-		if e.Data.Err != nil {
-			return -1, e.Data.Err
+	if data := e.Data(); data != nil && !write {
+		if data.Err != nil {
+			return -1, data.Err
 		}
-		return n.tree.stack.OpenData(e.Data.Ref)
+		return n.tree.stack.OpenData(data.Ref)
 	}
 	p, err := fs.pathFd(n)
 	if err != nil {

@@ -269,7 +269,7 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if !n.entry.Load().Upper || c.fs.cfg.Volatile && !n.tree.shared {
 		return fuse.OK
 	}
-	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared && n.entry.Load().Data == nil)
+	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared && n.entry.Load().Data() == nil)
 	if err == sys.EACCES {
 		d, err = c.fs.fileOf(n, in.Fh, true, false)
 	}

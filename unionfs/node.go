@@ -128,9 +128,9 @@ func sameObject(n *node, e *layers.Entry) bool {
 	// moment between, as all else is looked up and copied up under one lock. Any
 	// other pair are two objects of one number: a link that was broken, say.
 	if old.Upper {
-		return n.tree.stack.SameLink(e, old.Index)
+		return n.tree.stack.SameLink(e, old.Index())
 	}
-	return n.tree.stack.SameLink(old, e.Index)
+	return n.tree.stack.SameLink(old, e.Index())
 }
 
 // addName notes a name; a directory has one. Caller holds mu.

@@ -83,13 +83,13 @@ func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 	if err != nil {
 		return err
 	}
-	if n.entry.Load().Index != "" {
+	if n.entry.Load().Index() != "" {
 		if err := fs.linkUp(n, dir, at, nm); err != nil {
 			return err
 		}
 		inUpper = true
 	}
-	last := fs.table.known(n) <= 1 && n.entry.Load().Index == ""
+	last := fs.table.known(n) <= 1 && n.entry.Load().Index() == ""
 	if last {
 		if err := fs.keep(n); err != nil {
 			return err
@@ -120,7 +120,7 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 	left := fs.table.dropName(n, dir, nm)
 	fs.table.mu.Unlock()
 	e := n.entry.Load()
-	if e.Index != "" {
+	if e.Index() != "" {
 		return fs.indexedNameGone(n, e)
 	}
 	if left > 0 {
@@ -139,22 +139,22 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 
 // indexedNameGone drops the index entry of an object that lost its last name in the union.
 func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
-	st, err := n.tree.stack.Index.Stat(e.Index)
+	st, err := n.tree.stack.Index.Stat(e.Index())
 	if err != nil {
 		return err
 	}
 	if st, err = fs.countNames(n, e, st); err != nil || st.Nlink > 0 {
 		return err
 	}
-	fd, err := n.tree.stack.Index.PathFd(e.Index)
+	fd, err := n.tree.stack.Index.PathFd(e.Index())
 	if err != nil {
 		return err
 	}
 	n.pin.Store(int32(fd))
-	n.amend(func(e *layers.Entry) { e.Index = "" })
+	n.amend((*layers.Entry).DropIndex)
 	n.gone.Store(true)
 	fs.table.detach(n)
-	return n.tree.writer.DropIndex(e.Index)
+	return n.tree.writer.DropIndex(e.Index())
 }
 
 func (fs *FS) rmdir(dir *node, nm string) error {

@@ -162,7 +162,7 @@ func (r *renaming) locked() (done bool, err error) {
 // ready tells whether the object was brought up; it may have been replaced meanwhile.
 func (r *renaming) ready(s side) bool {
 	e := s.n.entry.Load()
-	return s.n.tree.shared || e.Upper && e.Data == nil && (!e.Merged() || r.fs.redirects())
+	return s.n.tree.shared || e.Upper && e.Data() == nil && (!e.Merged() || r.fs.redirects())
 }
 
 func (r *renaming) permitted(src, dst side) error {
@@ -191,7 +191,7 @@ func (r *renaming) permitted(src, dst side) error {
 // linkUp gives indexed hard links their own names in upper, so that counting follows the names.
 func (r *renaming) linkUp(sides ...*side) error {
 	for _, s := range sides {
-		if s.n == nil || s.n.entry.Load().Index == "" || s.inUpper {
+		if s.n == nil || s.n.entry.Load().Index() == "" || s.inUpper {
 			continue
 		}
 		if err := r.fs.linkUp(s.n, s.dir, s.at, s.name.name); err != nil {
@@ -208,8 +208,8 @@ func (r *renaming) marks(s, other side) (redirect string, opaque bool) {
 	switch {
 	case !e.IsDir() || s.n.tree.shared:
 		return "", false
-	case len(e.Lowers) > 0:
-		return "/" + e.LowerPath, false
+	case e.HasLower():
+		return "/" + e.LowerPath(), false
 	}
 	return "", other.inLower
 }
@@ -236,7 +236,7 @@ func (r *renaming) move(src, dst side) error {
 	cleared, err := src.dir.tree.writer.Rename(m)
 	if cleared {
 		next := *dst.n.entry.Load()
-		next.Lowers = nil
+		next.DropLowers()
 		dst.n.entry.Store(&next)
 	}
 	if err != nil {
@@ -260,7 +260,7 @@ func (r *renaming) noteMoved(n *node) {
 }
 
 func (r *renaming) keepTarget(n *node) error {
-	if n.entry.Load().Index != "" || r.fs.table.known(n) > 1 {
+	if n.entry.Load().Index() != "" || r.fs.table.known(n) > 1 {
 		return nil
 	}
 	return r.fs.keep(n)
@@ -283,7 +283,7 @@ func (r *renaming) swap(src, dst side) error {
 // hasOrigin tells whether n's upper object shows the number of a lower one.
 func (fs *FS) hasOrigin(n *node) bool {
 	e := n.entry.Load()
-	return !n.tree.shared && n.ino != n.tree.stack.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+	return !n.tree.shared && n.ino != n.tree.stack.IDs.Number(uint64(e.Stat.Dev), e.Stat.Ino)
 }
 
 // exchange swaps the names of two nodes.
@@ -300,7 +300,7 @@ func (t *table) exchange(a *node, nameA name, b *node, nameB name) {
 // everything below it: where its lower part can't be told where it went.
 func (fs *FS) flatten(n *node) error {
 	e := n.entry.Load()
-	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath)
+	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath())
 	for range retries {
 		var names []string // collected first: a copy-up needs the directory that each holds
 		err := fs.each(n, func(found layers.Name) error {
@@ -312,7 +312,7 @@ func (fs *FS) flatten(n *node) error {
 		}
 		for _, nm := range names {
 			if err := fs.flattenChild(n, nm); err != nil {
-				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath, nm), err)
+				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath(), nm), err)
 			}
 		}
 		if done, err := fs.makeOpaque(n); done || err != nil {
@@ -341,7 +341,7 @@ func (fs *FS) flattenChild(dir *node, nm string) error {
 	if e.Merged() {
 		return fs.flatten(n)
 	}
-	if e.Index == "" {
+	if e.Index() == "" {
 		return nil
 	}
 	fs.renameMu.RLock()
@@ -379,7 +379,7 @@ func (fs *FS) makeOpaque(n *node) (done bool, err error) {
 		return false, err
 	}
 	next := *n.entry.Load()
-	next.Lowers = nil
+	next.DropLowers()
 	n.entry.Store(&next)
 	return true, nil
 }

@@ -12,7 +12,7 @@ import (
 // limit bytes: the one door to copy-up. Its parents come first. EROFS: there is no
 // upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
-	if e := n.entry.Load(); e.Upper && e.Data == nil {
+	if e := n.entry.Load(); e.Upper && e.Data() == nil {
 		return nil
 	}
 	w := n.tree.writer
@@ -28,20 +28,20 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	defer n.copyMu.Unlock()
 	e := n.entry.Load()
 	switch {
-	case e.Upper && e.Data == nil:
+	case e.Upper && e.Data() == nil:
 		return nil
 	case e.Upper:
-		return fs.complete(n, e.Data, limit)
-	case len(e.Lowers) == 0:
+		return fs.complete(n, e.Data(), limit)
+	case !e.HasLower():
 		return fs.makeRouteDir(n, e)
 	}
-	staged, err := w.StageCopy(n.tree.stack, e.Lowers[0], limit)
+	staged, err := w.StageCopy(n.tree.stack, e.Lower(), limit)
 	if err != nil {
 		return err
 	}
 	if err := fs.publish(n, e, staged); err != nil {
 		staged.Discard()
-		return fmt.Errorf("publish the copy of %q: %w", e.Lowers[0].Path, err)
+		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
 	if err != nil {
 		return err
 	}
-	n.amend(func(e *layers.Entry) { e.Data, e.Stat = nil, st })
+	n.amend(func(e *layers.Entry) { e.Complete(&st) })
 	fs.data.drop(n)
 	return nil
 }
@@ -72,22 +72,18 @@ func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
 func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
-	next := *e
-	next.Upper = true
-	var err error
-	if next.Stat, err = staged.Stat(); err != nil {
+	st, err := staged.Stat()
+	if err != nil {
 		return err
 	}
+	next := *e
+	next.CopyUp(&st, staged.Index())
 	if staged.Index() != "" {
 		if err := staged.PublishIndex(); err != nil {
 			return err
 		}
-		next.Index = staged.Index()
 		fs.swap(n, &next)
 		return fs.linkName(n)
-	}
-	if !e.IsDir() {
-		next.Lowers = nil
 	}
 	for {
 		at, ok := fs.table.place(n)
@@ -193,25 +189,27 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 		return err
 	}
 	defer sys.Close(fd)
-	next := *e
-	next.Upper = true
-	if next.Stat, err = sys.StatAt(fd, ""); err == nil {
-		fs.swap(n, &next)
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
 	}
-	return err
+	next := *e
+	next.CopyUp(&st, "")
+	fs.swap(n, &next)
+	return nil
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
 // moved or removed. Caller holds renameMu and dir's dirMu (or renameMu for writing).
 func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	e := n.entry.Load()
-	if e.Index == "" {
+	if e.Index() == "" {
 		return nil
 	}
 	if _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err != sys.ENOENT {
 		return err
 	}
-	st, err := n.tree.stack.Index.Stat(e.Index)
+	st, err := n.tree.stack.Index.Stat(e.Index())
 	if err != nil {
 		return err
 	}
@@ -222,7 +220,7 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	if err != nil {
 		return err
 	}
-	return n.tree.writer.LinkUp(e.Index, at, nm, uint64(st.Nlink), lower)
+	return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower)
 }
 
 // lowerNlinkAt is the link count of the lower object that shows as nm in dir.

@@ -29,7 +29,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 		return 0, c.fs.status(err)
 	}
 	fd, err := c.fs.pathFd(n)
-	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func answer(v, dest []byte) (uint32, fuse.Status) {
 func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
 	fd, err := c.fs.pathFd(n)
-	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		return 0, fuse.OK
 	}
 	if err != nil {
