@@ -10,7 +10,7 @@ import (
 // TestStatLosesNothing: a compact stat gives back what it was made of.
 func TestStatLosesNothing(t *testing.T) {
 	st := sys.Stat{
-		Dev: 0xfff_00fff, Ino: 1<<63 + 5, Nlink: 1<<32 - 1, Mode: sys.S_IFBLK | 0o7777, Uid: 1<<32 - 2, Gid: 77, Rdev: 0xffffffff,
+		Dev: 0xfff_00fff, Ino: 1<<63 + 5, Nlink: 1<<32 - 1, Mode: sys.S_IFCHR | 0o7777, Uid: 1<<32 - 2, Gid: 77, Rdev: 0xffffffff,
 		Size: 1<<63 - 1, Blksize: 1536, Blocks: 1 << 40,
 		Atim: sys.Timespec{Sec: -1 << 62, Nsec: 999_999_999}, Mtim: sys.Timespec{Sec: 1 << 34, Nsec: 1}, Ctim: sys.Timespec{Sec: 3, Nsec: 4},
 	}
