@@ -148,36 +148,45 @@ func (fs *FS) register(n *node, d *desc) (int32, bool) {
 	if !fs.passthrough || d == nil {
 		return 0, false
 	}
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.backing == backingUnknown {
+	data := &n.use().data
+	data.mu.Lock()
+	defer data.mu.Unlock()
+	if data.backing == backingUnknown {
 		id, err := fs.server.RegisterBacking(d.fd)
 		if err != nil {
 			id = backingNever
 		}
-		n.data.backing = id
+		data.backing = id
 	}
-	return n.data.backing, n.data.backing > 0
+	return data.backing, data.backing > 0
 }
 
 // unregister gives a backing id back when the kernel has forgotten the node.
 func (fs *FS) unregister(n *node) {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.backing > 0 {
-		_ = fs.server.UnregisterBacking(n.data.backing) // the kernel has forgotten the node already
-		n.data.backing = backingNever
+	u := n.used.Load()
+	if u == nil {
+		return
+	}
+	u.data.mu.Lock()
+	defer u.data.mu.Unlock()
+	if u.data.backing > 0 {
+		_ = fs.server.UnregisterBacking(u.data.backing) // the kernel has forgotten the node already
+		u.data.backing = backingNever
 	}
 }
 
 // statOpen stats a volume's file through a handle that has it open: its name may lead elsewhere by now.
 func (fs *FS) statOpen(n *node) (sys.Stat, bool) {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.opens == 0 || n.data.rd == nil {
+	u := n.used.Load()
+	if u == nil {
 		return sys.Stat{}, false
 	}
-	st, err := sys.StatFd(n.data.rd.fd)
+	u.data.mu.Lock()
+	defer u.data.mu.Unlock()
+	if u.data.opens == 0 || u.data.rd == nil {
+		return sys.Stat{}, false
+	}
+	st, err := sys.StatFd(u.data.rd.fd)
 	return st, err == nil
 }
 

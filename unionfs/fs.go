@@ -39,7 +39,8 @@ type tree struct {
 	stack  *layers.Stack
 	writer *cow.Writer // nil: read-only
 	root   *node
-	shared bool // a volume: the host and other mounts change it too
+	nodes  map[uint64]*node // by st_ino; guarded by table.mu
+	shared bool             // a volume: the host and other mounts change it too
 }
 
 // dirDescriptors bounds the directory descriptors kept for one layer, so that
@@ -64,7 +65,6 @@ func Open(cfg Config) (fs *FS, err error) {
 	}
 	sys.Umask(0)
 	fs = &FS{cfg: cfg, acl: !cfg.NoACL}
-	fs.table.init()
 	fs.data.init(int(max(16, min(4096, limit/4))))
 	fs.handles.init()
 	defer func() {

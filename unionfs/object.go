@@ -116,7 +116,7 @@ func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error
 			return st, err
 		}
 		st.Nlink = count
-	case !e.Upper && n != nil && n.gone.Load():
+	case !e.Upper && n != nil && n.isGone():
 		st.Nlink = 0
 	}
 	return st, nil

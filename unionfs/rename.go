@@ -111,7 +111,7 @@ type side struct {
 func (r *renaming) find(at name) (s side, err error) {
 	s.name = at
 	var ok bool
-	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.gone.Load() {
+	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.isGone() {
 		return s, sys.ENOENT
 	}
 	n, _, err := r.fs.lookupLocked(at.dir, at.name, true)
@@ -283,7 +283,7 @@ func (r *renaming) swap(src, dst side) error {
 // hasOrigin tells whether n's upper object shows the number of a lower one.
 func (fs *FS) hasOrigin(n *node) bool {
 	e := n.entry.Load()
-	return !n.tree.shared && n.ino != n.tree.stack.IDs.Number(uint64(e.Stat.Dev), e.Stat.Ino)
+	return !n.tree.shared && n.ino() != n.tree.stack.IDs.Number(uint64(e.Stat.Dev), e.Stat.Ino)
 }
 
 // exchange swaps the names of two nodes.

@@ -24,8 +24,8 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 			return err
 		}
 	}
-	n.copyMu.Lock()
-	defer n.copyMu.Unlock()
+	n.use().copyMu.Lock()
+	defer n.use().copyMu.Unlock()
 	e := n.entry.Load()
 	switch {
 	case e.Upper && e.Data() == nil:
@@ -46,7 +46,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	return nil
 }
 
-// complete gives a metacopy in upper the data that it lacks. Caller holds n.copyMu.
+// complete gives a metacopy in upper the data that it lacks. Caller holds n.use().copyMu.
 func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
 	if data.Err != nil && limit > 0 {
 		return data.Err
@@ -68,7 +68,7 @@ func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
 	return nil
 }
 
-// publish makes a staged copy of n visible and swaps the entry. Caller holds n.copyMu.
+// publish makes a staged copy of n visible and swaps the entry. Caller holds n.use().copyMu.
 func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
@@ -170,7 +170,7 @@ func (fs *FS) swap(n *node, next *layers.Entry) {
 	fs.data.drop(n)
 }
 
-// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.copyMu.
+// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.use().copyMu.
 func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()

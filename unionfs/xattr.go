@@ -102,7 +102,7 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
 	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
 	if err == nil && attr == "security.capability" {
-		c.node(in.NodeId).capsGone.Store(true)
+		c.node(in.NodeId).use().capsGone.Store(true)
 	}
 	return c.fs.status(err)
 }
