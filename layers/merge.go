@@ -27,6 +27,9 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 	}
 	for i := range e.Lowers {
 		r := &e.Lowers[i]
+		if r.covered {
+			continue
+		}
 		if err := l.lower(r, i == len(e.Lowers)-1); err != nil {
 			return fmt.Errorf("list %q in layer %s: %w", r.Path, s.Lowers[r.Layer].Path, err)
 		}
