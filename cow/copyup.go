@@ -32,6 +32,9 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if err != nil {
 		return nil, err
 	}
+	if sys.Immutable(src) {
+		return nil, sys.EPERM
+	}
 	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
 	if err := w.fillStaged(out, s, ref, src, &st, limit); err != nil {
 		out.Discard()

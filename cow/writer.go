@@ -100,6 +100,9 @@ func (w *Writer) open(work string, o Options) (err error) {
 		if w.links, err = w.subdir(linksDir); err != nil {
 			return fmt.Errorf("make %s/%s: %w", work, linksDir, err)
 		}
+		if err = w.sweepIndex(); err != nil {
+			return fmt.Errorf("sweep the index in %s: %w", work, err)
+		}
 	}
 	if o.Volatile {
 		err = os.MkdirAll(filepath.Join(work, "work", volatileMark), 0o700)
@@ -158,7 +161,27 @@ func (w *Writer) subdir(name string) (int, error) {
 	if err := sys.MkdirAt(w.base, name, 0o700); err != nil && err != sys.EEXIST {
 		return -1, err
 	}
-	return sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+	fd, err := sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, err
+	}
+	return fd, closeOn(fd, disinherit(fd))
+}
+
+// disinherit keeps a directory of ours from handing ACLs or a group, which it may
+// have from the work directory itself, on to what is staged in it (ovl_workdir_create).
+func disinherit(fd int) error {
+	for _, acl := range [...]string{aclDefault, aclAccess} {
+		err := sys.RemoveXattrFd(fd, acl)
+		if err != nil && err != sys.ENODATA && err != sys.ENOTSUP {
+			return err
+		}
+	}
+	st, err := sys.StatFd(fd)
+	if err != nil || st.Mode&sys.S_ISGID == 0 {
+		return err
+	}
+	return sys.ChmodFd(fd, st.Mode&0o1777)
 }
 
 // sweep removes what a crash left in staging: nothing there was ever visible.

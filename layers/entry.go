@@ -8,6 +8,7 @@ type Ref struct {
 	Path      string // relative to that layer's root
 	Dev, Ino  uint64 // the real object's
 	xwhiteout bool   // directory: zero-size files marked so are whiteouts (opaque "x")
+	covered   bool   // directory: another file system is mounted on it, and what lies beneath can't be reached: it counts as empty
 }
 
 // Entry is what the stack has under one name: an immutable value. There is one

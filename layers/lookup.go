@@ -267,12 +267,19 @@ func leafOr(v verdict, st *sys.Stat) verdict {
 func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat, err error) {
 	for i := 0; i < len(lowers); i++ {
 		r := lowers[i]
+		if r.covered {
+			continue
+		}
 		l := s.Lowers[r.Layer]
 		d, err := l.Dir(r.Path)
 		if err != nil {
 			return nil, top, s.wrap(l, r.Path, err)
 		}
 		v, m, st, err := s.peek(d.Fd, name, r.xwhiteout, i < len(lowers)-1)
+		covered := st.Mode&sys.S_IFMT == sys.S_IFDIR && st.Dev != r.Dev && sys.MountRoot(d.Fd, name)
+		if covered {
+			v, m = merging, dirMarks{} // the marks are of what is mounted there
+		}
 		d.Release()
 		if err != nil {
 			return nil, top, s.wrap(l, Join(r.Path, name), err)
@@ -286,7 +293,7 @@ func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat
 		if len(refs) == 0 {
 			top = st
 		}
-		refs = append(refs, Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite})
+		refs = append(refs, Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite, covered: covered})
 		if v != merging {
 			return refs, top, nil
 		}

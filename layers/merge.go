@@ -28,6 +28,9 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 	}
 	for i := range parts {
 		r := &parts[i]
+		if r.covered {
+			continue
+		}
 		if err := l.lower(r, i == len(parts)-1); err != nil {
 			return fmt.Errorf("list %q in layer %s: %w", r.Path, s.Lowers[r.Layer].Path, err)
 		}

@@ -79,6 +79,9 @@ func (fs *FS) indexFirst(dir *node, nm string) error {
 // unlinkLocked removes a name that leads to n. Caller holds renameMu and dirMu.
 func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 	t := dir.tree
+	if err := fs.fixed(n); err != nil {
+		return err
+	}
 	inUpper, whiteout, err := fs.presence(dir, at, nm)
 	if err != nil {
 		return err
@@ -99,6 +102,24 @@ func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 		return err
 	}
 	return fs.nameGone(n, dir, nm)
+}
+
+// fixed returns EPERM for what lies in a lower and is immutable there: no name of
+// it may go, as below. A copy-up of it is refused too (cow.StageCopy).
+func (fs *FS) fixed(n *node) error {
+	e := n.entry.Load()
+	if e.Upper || e.Lowers() == 0 {
+		return nil
+	}
+	fd, err := fs.pathFdLocked(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	if sys.Immutable(fd) {
+		return sys.EPERM
+	}
+	return nil
 }
 
 // presence tells whether upper has nm and whether a lower shows it. Caller holds renameMu and dirMu.
@@ -174,6 +195,9 @@ func (fs *FS) rmdirLocked(n, dir *node, at, nm string) error {
 	n.dirMu.Lock() // nobody makes a name in it from here on
 	defer n.dirMu.Unlock()
 	if err := fs.empty(n, layers.Join(at, nm)); err != nil {
+		return err
+	}
+	if err := fs.fixed(n); err != nil {
 		return err
 	}
 	inUpper, whiteout, err := fs.presence(dir, at, nm)

@@ -176,6 +176,9 @@ func (r *renaming) permitted(src, dst side) error {
 	case dst.n == src.n:
 		return nil
 	}
+	if err := r.fs.fixed(dst.n); err != nil {
+		return err
+	}
 	from, to := src.n.entry.Load().IsDir(), dst.n.entry.Load().IsDir()
 	switch {
 	case from && !to:
