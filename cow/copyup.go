@@ -52,14 +52,15 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 		return err
 	}
 	defer sys.Close(dst)
-	regular := st.Mode&sys.S_IFMT == sys.S_IFREG
+	size := min(limit, st.Size)
 	var data int
-	if regular {
+	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
+	if holds {
 		if data, err = sys.OpenAt(w.work, out.name, sys.O_RDWR, 0); err != nil {
 			return err
 		}
 		defer sys.Close(data)
-		if err := w.copyFrom(s, ref, data, min(limit, st.Size)); err != nil {
+		if err := w.copyFrom(s, ref, data, size); err != nil {
 			return err
 		}
 	}
@@ -69,16 +70,13 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	if err := w.copyMeta(dst, src, st); err != nil {
 		return err
 	}
-	if regular {
+	if holds {
 		return w.settle(data)
 	}
 	return nil
 }
 
 func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) error {
-	if size == 0 {
-		return nil
-	}
 	src, err := s.OpenData(ref)
 	if err != nil {
 		return err
