@@ -57,7 +57,7 @@ func copyUps(b *testing.B, size int, volatile bool) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		staged, err := w.StageCopy(s, e.Lowers[0], cow.Whole)
+		staged, err := w.StageCopy(s, e.Lower(), cow.Whole)
 		if err != nil {
 			b.Fatal(err)
 		}
