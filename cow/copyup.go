@@ -23,8 +23,7 @@ func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 }
 
 func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
-	lower := s.Lowers[ref.Layer]
-	src, err := lower.PathFd(ref.Path)
+	src, err := s.Lowers[ref.Layer].PathFd(ref.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -33,15 +32,18 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if err != nil {
 		return nil, err
 	}
+	if sys.Immutable(src) {
+		return nil, sys.EPERM
+	}
 	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
-	if err := w.fillStaged(out, s, lower, ref, src, &st, limit); err != nil {
+	if err := w.fillStaged(out, s, ref, src, &st, limit); err != nil {
 		out.Discard()
 		return nil, err
 	}
 	return out, nil
 }
 
-func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
+func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
 	if err := w.makeLike(out.name, src, st); err != nil {
 		return err
 	}
@@ -50,14 +52,15 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, r
 		return err
 	}
 	defer sys.Close(dst)
-	regular := st.Mode&sys.S_IFMT == sys.S_IFREG
+	size := min(limit, st.Size)
 	var data int
-	if regular {
+	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
+	if holds {
 		if data, err = sys.OpenAt(w.work, out.name, sys.O_RDWR, 0); err != nil {
 			return err
 		}
 		defer sys.Close(data)
-		if err := w.copyFrom(lower, ref.Path, data, min(limit, st.Size)); err != nil {
+		if err := w.copyFrom(s, ref, data, size); err != nil {
 			return err
 		}
 	}
@@ -67,20 +70,14 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, r
 	if err := w.copyMeta(dst, src, st); err != nil {
 		return err
 	}
-	if regular && !w.volatile {
-		if err := w.step("sync"); err != nil {
-			return err
-		}
-		return sys.SyncFd(data, false)
+	if holds {
+		return w.settle(data)
 	}
 	return nil
 }
 
-func (w *Writer) copyFrom(lower *layers.Layer, p string, dst int, size int64) error {
-	if size == 0 {
-		return nil
-	}
-	src, err := lower.Open(p, sys.O_RDONLY)
+func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) error {
+	src, err := s.OpenData(ref)
 	if err != nil {
 		return err
 	}
@@ -113,14 +110,20 @@ func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
 // hard link, the index name and the count of names it had below.
 func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst int, st *sys.Stat) error {
 	h, err := s.Handle(ref)
-	if err != nil && !errors.Is(err, sys.ENOTSUP) && !errors.Is(err, sys.EOVERFLOW) {
+	if err != nil {
 		return err
 	}
+	own, index := s.OwnOrigin(ref, h), ""
 	linked := !out.dir && st.Nlink > 1
-	if linked && (len(h) == 0 || w.index < 0) {
-		return nil // the link breaks here; an origin would make two contents one file
+	if linked {
+		if w.index < 0 {
+			return nil // the link breaks here; an origin would make two contents one file
+		}
+		if index = s.IndexName(ref, st, h); layers.OwnName(index) {
+			own = index
+		}
 	}
-	if err := w.setOrigin(dst, st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
+	if err := w.setOrigin(dst, st.Mode, h, own); err != nil {
 		return err
 	}
 	out.origin = true
@@ -133,7 +136,7 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 		}
 		return err
 	}
-	out.index = h.IndexName()
+	out.index = index
 	return nil
 }
 

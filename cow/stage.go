@@ -41,7 +41,7 @@ func (s *Staged) PublishIndex() error {
 	if err := s.w.step("publish index"); err != nil {
 		return err
 	}
-	return sys.RenameAt(s.w.work, s.name, s.w.index, s.index, sys.RENAME_NOREPLACE)
+	return sys.RenameAt(s.w.work, s.name, s.w.indexDir(s.index), s.index, sys.RENAME_NOREPLACE)
 }
 
 // PathFd returns an O_PATH descriptor of the staged object.

@@ -32,12 +32,13 @@ func (t *Tree) Copy(e *layers.Entry, at string, to int) error {
 // source opens an O_PATH descriptor of what an entry shows.
 func (t *Tree) source(e *layers.Entry, at string) (int, error) {
 	switch {
-	case e.Index != "":
-		return t.From.Index.PathFd(e.Index)
+	case e.Index() != "":
+		return t.From.Index.PathFd(e.Index())
 	case e.Upper:
 		return t.From.Upper.PathFd(at)
 	}
-	return t.From.Lowers[e.Lowers[0].Layer].PathFd(e.Lowers[0].Path)
+	below := e.Lower()
+	return t.From.Lowers[below.Layer].PathFd(below.Path)
 }
 
 // dir copies the content of a directory, then what it is itself: its times last.
@@ -64,7 +65,7 @@ func (t *Tree) dir(e *layers.Entry, at string, to int, shown string) error {
 		return err
 	}
 	defer sys.Close(from)
-	return t.meta(to, from, &e.Stat, shown)
+	return t.meta(to, from, e.Stat.Full(), shown)
 }
 
 // passed tells Skip of what a plain user may not do.
@@ -101,7 +102,7 @@ func (t *Tree) object(e *layers.Entry, at string, to int, name, shown string) er
 		return t.dir(e, at, fd, shown)
 	}
 	if e.IsRegular() {
-		if err := t.data(from, to, name); err != nil {
+		if err := t.data(e, from, to, name); err != nil {
 			_ = sys.UnlinkAt(to, name) // no empty file in the place of one that can't be read
 			return err
 		}
@@ -111,7 +112,7 @@ func (t *Tree) object(e *layers.Entry, at string, to int, name, shown string) er
 		return err
 	}
 	defer sys.Close(fd)
-	return t.meta(fd, from, &e.Stat, shown)
+	return t.meta(fd, from, e.Stat.Full(), shown)
 }
 
 // make makes an empty object of the entry's type.
@@ -126,7 +127,7 @@ func (t *Tree) make(e *layers.Entry, from, to int, name string) error {
 		}
 		return sys.SymlinkAt(target, to, name)
 	default:
-		return sys.MknodAt(to, name, kind|0o600, e.Stat.Rdev)
+		return sys.MknodAt(to, name, kind|0o600, uint64(e.Stat.Rdev))
 	}
 }
 
@@ -139,11 +140,22 @@ func (t *Tree) link(first string, to int, name string) error {
 	return sys.LinkFd(fd, to, name)
 }
 
-func (t *Tree) data(from, to int, name string) error {
-	src, err := sys.Reopen(from, sys.O_RDONLY|sys.O_NOATIME)
-	if err == sys.EPERM { // another's file
-		src, err = sys.Reopen(from, sys.O_RDONLY)
+// open opens the data of a file, which for a metacopy lies below it.
+func (t *Tree) open(e *layers.Entry, from int) (int, error) {
+	if data := e.Data(); data != nil {
+		if data.Err != nil {
+			return -1, data.Err
+		}
+		return t.From.OpenData(data.Ref)
 	}
+	if !e.Upper {
+		return t.From.OpenData(e.Lower())
+	}
+	return sys.Reopen(from, sys.O_RDONLY)
+}
+
+func (t *Tree) data(e *layers.Entry, from, to int, name string) error {
+	src, err := t.open(e, from)
 	if err != nil {
 		return err
 	}
@@ -164,7 +176,7 @@ func (t *Tree) data(from, to int, name string) error {
 }
 
 // meta is copyMeta for a copy that carries no marks: names that a user gave are as he gave them.
-func (t *Tree) meta(to, from int, st *sys.Stat, shown string) error {
+func (t *Tree) meta(to, from int, st sys.Stat, shown string) error {
 	if err := t.passed(shown, t.w.chown(to, st.Uid, st.Gid)); err != nil {
 		return fmt.Errorf("give it to %d:%d: %w", st.Uid, st.Gid, err)
 	}

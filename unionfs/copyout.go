@@ -83,12 +83,13 @@ func (fs *FS) linkAt(s spot) (string, error) {
 	var fd int
 	var err error
 	switch e := s.entry; {
-	case e.Index != "":
-		fd, err = fs.union.stack.Index.PathFd(e.Index)
+	case e.Index() != "":
+		fd, err = fs.union.stack.Index.PathFd(e.Index())
 	case e.Upper:
 		fd, err = fs.union.stack.Upper.PathFd(s.path)
 	default:
-		fd, err = fs.union.stack.Lowers[e.Lowers[0].Layer].PathFd(e.Lowers[0].Path)
+		below := e.Lower()
+		fd, err = fs.union.stack.Lowers[below.Layer].PathFd(below.Path)
 	}
 	if err != nil {
 		return "", err

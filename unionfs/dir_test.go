@@ -55,7 +55,7 @@ func TestNumberComesAgain(t *testing.T) {
 		{"lower vanished, number in upper now", entry(false, 5), entry(true, 5), false},
 		{"upper, made anew with a copied mark", entry(true, 9), entry(true, 11), false},
 	} {
-		n := &node{tree: tr, ino: 5}
+		n := &node{tree: tr}
 		n.entry.Store(c.known)
 		if got := sameObject(n, c.now); got != c.same {
 			t.Errorf("%s: %v", c.name, got)

@@ -40,7 +40,7 @@ func seed() int64 {
 
 // proofState mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers
 // are what they were.
-func proofState(t *testing.T, io unionfs.IO, layers int, seed int64, tops ...string) func() (*model.State, error) {
+func proofState(t *testing.T, c connection, layers int, seed int64, tops ...string) func() (*model.State, error) {
 	return func() (*model.State, error) {
 		dir := t.TempDir()
 		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
@@ -72,7 +72,7 @@ func proofState(t *testing.T, io unionfs.IO, layers int, seed int64, tops ...str
 			return nil, err
 		}
 		d := &daemon{
-			Config:     unionfs.Config{Lowers: dirs, Upper: at["upper"], Work: at["work"], IO: io},
+			Config:     c.config(unionfs.Config{Lowers: dirs, Upper: at["upper"], Work: at["work"]}),
 			Mountpoint: at["mnt"],
 		}
 		s := &model.State{Union: at["mnt"], Plain: plain, Kill: d.kill, Restart: d.restart}
@@ -128,15 +128,14 @@ func users() []*syscall.Credential {
 	return []*syscall.Credential{nil, {Uid: 1000, Gid: 1000}, {Uid: 1001, Gid: 1001, Groups: []uint32{1000}}}
 }
 
-func ios() []unionfs.IO { return []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} }
-
 func TestModel(t *testing.T) {
-	for _, io := range ios() {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			seed := seed()
 			cfg := model.Config{
 				Credentials: users(), Atimes: os.Getenv("ATIMES") != "",
-				Fresh: proofState(t, io, 1+int(seed%8), seed), Seed: seed, Ops: int(number("OPS", 50_000)), Root: true, ACL: true, Allow: allowed, Log: t.Logf,
+				Fresh: proofState(t, c, 1+int(seed%8), seed), Seed: seed, Ops: int(number("OPS", 50_000)), Root: true, ACL: true, Allow: allowed, Log: t.Logf,
 			}
 			if err := model.Run(cfg); err != nil {
 				t.Fatal(err)
@@ -146,11 +145,12 @@ func TestModel(t *testing.T) {
 }
 
 func TestConcurrent(t *testing.T) {
-	for _, io := range ios() {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			seed := seed()
 			cfg := model.Config{
-				Fresh: proofState(t, io, 3, seed, model.Tops(4)...), Seed: seed, Ops: int(number("OPS", 5_000)), Workers: 4,
+				Fresh: proofState(t, c, 3, seed, model.Tops(4)...), Seed: seed, Ops: int(number("OPS", 5_000)), Workers: 4,
 				Root: true, ACL: true, Allow: allowed, Log: t.Logf,
 			}
 			if err := model.Concurrent(cfg); err != nil {
@@ -161,10 +161,11 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestCrash(t *testing.T) {
-	for _, io := range ios() {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			seed := seed()
-			cfg := model.Config{Fresh: proofState(t, io, 3, seed), Seed: seed, Root: true, ACL: true, Allow: allowed, Log: t.Logf}
+			cfg := model.Config{Fresh: proofState(t, c, 3, seed), Seed: seed, Root: true, ACL: true, Allow: allowed, Log: t.Logf}
 			if err := model.Crash(cfg, int(number("KILLS", 20)), 300*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
@@ -173,13 +174,14 @@ func TestCrash(t *testing.T) {
 }
 
 func TestExercise(t *testing.T) {
-	for _, io := range ios() {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			lower, upper, work := dirs(t)
 			if err := os.WriteFile(lower+"/file", make([]byte, 100_000), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			d := &daemon{Config: unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io}, Mountpoint: t.TempDir()}
+			d := &daemon{Config: c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work}), Mountpoint: t.TempDir()}
 			if err := d.start(); err != nil {
 				t.Fatal(err)
 			}
@@ -196,8 +198,9 @@ func TestExercise(t *testing.T) {
 
 // TestChownOfNothing: chown(-1, -1) changes no owner and takes setuid and setgid away.
 func TestChownOfNothing(t *testing.T) {
-	for _, io := range ios() {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			lower, upper, work := dirs(t)
 			if err := unix.Mknod(lower+"/file", unix.S_IFREG|0o755, 0); err != nil {
 				t.Fatal(err)
@@ -205,7 +208,7 @@ func TestChownOfNothing(t *testing.T) {
 			if err := unix.Chmod(lower+"/file", 0o6755); err != nil {
 				t.Fatal(err)
 			}
-			m := mountUnion(t, unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io})
+			m := mountUnion(t, c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work}))
 			if err := unix.Chown(m+"/file", -1, -1); err != nil {
 				t.Fatal(err)
 			}

@@ -8,11 +8,11 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// ensureUpper makes sure that upper has n's object, whole or cut to limit bytes:
-// the one door to copy-up. Its parents come first. EROFS: there is no upper.
-// The caller holds no lock.
+// ensureUpper makes sure that upper has n's object, data and all, whole or cut to
+// limit bytes: the one door to copy-up. Its parents come first. EROFS: there is no
+// upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
-	if n.entry.Load().Upper {
+	if e := n.entry.Load(); e.Upper && e.Data() == nil {
 		return nil
 	}
 	w := n.tree.writer
@@ -24,46 +24,66 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 			return err
 		}
 	}
-	n.copyMu.Lock()
-	defer n.copyMu.Unlock()
+	n.use().copyMu.Lock()
+	defer n.use().copyMu.Unlock()
 	e := n.entry.Load()
-	if e.Upper {
+	switch {
+	case e.Upper && e.Data() == nil:
 		return nil
-	}
-	if len(e.Lowers) == 0 {
+	case e.Upper:
+		return fs.complete(n, e.Data(), limit)
+	case !e.HasLower():
 		return fs.makeRouteDir(n, e)
 	}
-	staged, err := w.StageCopy(n.tree.stack, e.Lowers[0], limit)
+	staged, err := w.StageCopy(n.tree.stack, e.Lower(), limit)
 	if err != nil {
 		return err
 	}
 	if err := fs.publish(n, e, staged); err != nil {
 		staged.Discard()
-		return fmt.Errorf("publish the copy of %q: %w", e.Lowers[0].Path, err)
+		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
 	return nil
 }
 
-// publish makes a staged copy of n visible and swaps the entry. Caller holds n.copyMu.
+// complete gives a metacopy in upper the data that it lacks. Caller holds n.use().copyMu.
+func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
+	if data.Err != nil && limit > 0 {
+		return data.Err
+	}
+	fd, err := fs.pathFd(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	if err := n.tree.writer.Complete(n.tree.stack, fd, data.Ref, limit); err != nil {
+		return err
+	}
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
+	}
+	n.amend(func(e *layers.Entry) { e.Complete(&st) })
+	fs.data.drop(n)
+	return nil
+}
+
+// publish makes a staged copy of n visible and swaps the entry. Caller holds n.use().copyMu.
 func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
-	next := *e
-	next.Upper = true
-	var err error
-	if next.Stat, err = staged.Stat(); err != nil {
+	st, err := staged.Stat()
+	if err != nil {
 		return err
 	}
+	next := *e
+	next.CopyUp(&st, staged.Index())
 	if staged.Index() != "" {
 		if err := staged.PublishIndex(); err != nil {
 			return err
 		}
-		next.Index = staged.Index()
 		fs.swap(n, &next)
 		return fs.linkName(n)
-	}
-	if !e.IsDir() {
-		next.Lowers = nil
 	}
 	for {
 		at, ok := fs.table.place(n)
@@ -150,7 +170,7 @@ func (fs *FS) swap(n *node, next *layers.Entry) {
 	fs.data.drop(n)
 }
 
-// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.copyMu.
+// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.use().copyMu.
 func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
@@ -169,25 +189,27 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 		return err
 	}
 	defer sys.Close(fd)
-	next := *e
-	next.Upper = true
-	if next.Stat, err = sys.StatAt(fd, ""); err == nil {
-		fs.swap(n, &next)
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
 	}
-	return err
+	next := *e
+	next.CopyUp(&st, "")
+	fs.swap(n, &next)
+	return nil
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
 // moved or removed. Caller holds renameMu and dir's dirMu (or renameMu for writing).
 func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	e := n.entry.Load()
-	if e.Index == "" {
+	if e.Index() == "" {
 		return nil
 	}
 	if _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err != sys.ENOENT {
 		return err
 	}
-	st, err := n.tree.stack.Index.Stat(e.Index)
+	st, err := n.tree.stack.Index.Stat(e.Index())
 	if err != nil {
 		return err
 	}
@@ -198,7 +220,7 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	if err != nil {
 		return err
 	}
-	return n.tree.writer.LinkUp(e.Index, at, nm, uint64(st.Nlink), lower)
+	return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower)
 }
 
 // lowerNlinkAt is the link count of the lower object that shows as nm in dir.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,24 @@ func (l *listing) flags(c *cobra.Command) {
 	c.Flags().StringVar(&l.format, "format", "table", "table, json (one object a line) or a Go template")
 	c.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "names only")
 	c.Flags().StringArrayVar(&l.filters, "filter", nil, "KEY=VALUE; repeatable")
+}
+
+// valid refuses a filter that keeps nothing because it means nothing, also where
+// there is nothing to list. values are those that a key may have; nil: any.
+func (l *listing) valid(c *cobra.Command, values map[string][]string) error {
+	for _, f := range l.filters {
+		key, want, ok := strings.Cut(f, "=")
+		may, known := values[key]
+		switch {
+		case !ok:
+			return misused(c, fmt.Errorf("--filter %s: want KEY=VALUE", f))
+		case !known:
+			return misused(c, fmt.Errorf("--filter %s: unknown key: want one of %s", f, strings.Join(slices.Sorted(maps.Keys(values)), ", ")))
+		case may != nil && !slices.Contains(may, want):
+			return misused(c, fmt.Errorf("--filter %s: unknown value: want one of %s", f, strings.Join(may, ", ")))
+		}
+	}
+	return nil
 }
 
 // keeps tells whether an item passes all filters; keep judges one of them.
@@ -67,7 +86,9 @@ func (l *listing) print(header []string, rows []row) error {
 func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 	if l.quiet {
 		for _, r := range rows {
-			fmt.Fprintln(out, r.name)
+			if _, err := fmt.Fprintln(out, r.name); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -115,7 +136,9 @@ func printTemplate(out io.Writer, format string, values []any) error {
 		if err := t.Execute(out, v); err != nil {
 			return usage(err)
 		}
-		fmt.Fprintln(out)
+		if _, err := fmt.Fprintln(out); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -130,6 +153,10 @@ func lsCommand(s *session) *cobra.Command {
 		Example: "  unionmount ls -a --filter state=stopped",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			states := []string{engine.Running, engine.Stopped, engine.Dead}
+			if err := l.valid(c, map[string][]string{"name": nil, "state": states, "status": states, "mountpoint": nil, "volume": nil}); err != nil {
+				return err
+			}
 			e, err := s.engine()
 			if err != nil {
 				return err
@@ -262,8 +289,8 @@ func versionCommand() *cobra.Command {
 		Example: "  unionmount version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Println("unionmount", version)
-			return nil
+			_, err := fmt.Println("unionmount", version)
+			return err
 		},
 	}
 }

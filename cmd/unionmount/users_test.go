@@ -195,3 +195,54 @@ umount -R "$mnt"
 	}
 	wantContent(t, s.data("data", "f"), "volume\n")
 }
+
+// TestSubmountsOfALower: a mount below a lower is no part of the layer. As root
+// what lies beneath shows, through the clone of the lower's mount; to a plain user,
+// who can't have one, the mountpoint is an empty directory. What was mounted showed.
+func TestSubmountsOfALower(t *testing.T) {
+	need(t, "fusermount3")
+	s := userSite(t)
+	for _, d := range []string{"sub", "mnt1", "mnt2"} {
+		at := s.lowers[0] + "/" + d
+		write(t, at+"/beneath", "beneath\n")
+		must(t, os.Chown(at, plainUser, plainGroup))
+		mustRun(t, "mount", "-t", "tmpfs", "-o", "uid=65534,gid=65534,mode=755", "t", at)
+		write(t, at+"/mounted/file", "mounted\n")
+		must(t, unix.Setxattr(at, "trusted.overlay.opaque", []byte("y"), 0))
+	}
+	write(t, s.lowers[1]+"/sub/below", "below\n")
+	s.must("mount", "--name", "root", "-o", "ro", s.lowers[0], s.lowers[1], s.mnt)
+	wantListing(t, s.in("sub"), "below", "beneath")
+	s.must("umount", "root")
+
+	mountArgs := []string{"mount", "--name", "m", "-u", s.upper, "--work", s.work, s.lowers[0], s.lowers[1], s.mnt}
+	s.must("rm", "root")
+	mustRun(t, "chown", "-R", "65534:65534", s.root)
+	s.userMust(suite.binary, mountArgs...)
+	asUser(t, plainUser, plainGroup, nil, func() {
+		wantListing(t, s.in("sub"), "below")
+		wantAbsent(t, s.in("sub/mounted/file"))
+		if st := lstat(t, s.in("sub")); st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			t.Errorf("mode %o", st.Mode)
+		}
+		write(t, s.in("sub/new"), "new\n")
+		must(t, os.Remove(s.in("mnt1")))
+		must(t, os.Rename(s.in("mnt2"), s.in("away")))
+		write(t, s.in("away/in"), "in\n")
+	})
+	pid := decode(t, s.userMust(suite.binary, "inspect", "m"))[0].Pid
+	s.userMust(suite.binary, "umount", "m")
+	s.gone(pid)
+	s.userMust(suite.binary, "start", "m")
+	asUser(t, plainUser, plainGroup, nil, func() {
+		wantListing(t, s.in("sub"), "below", "new")
+		wantAbsent(t, s.in("mnt1"))
+		wantAbsent(t, s.in("mnt2"))
+		wantListing(t, s.in("away"), "in")
+	})
+	for _, d := range []string{"sub", "mnt1", "mnt2"} {
+		wantContent(t, s.lowers[0]+"/"+d+"/mounted/file", "mounted\n")
+	}
+	s.userMust(suite.binary, "umount", "m")
+	detachBelow(s.lowers[0])
+}

@@ -54,6 +54,13 @@ func Truncate(fd int, size int64) error {
 	return retry(func() error { return unix.Ftruncate(fd, size) })
 }
 
+// WriteBack writes a file's dirty pages and waits for them (sync_file_range(2));
+// what the file system must remember of them, and the disk's cache, are not waited for.
+func WriteBack(fd int) error {
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return retry(func() error { return unix.SyncFileRange(fd, 0, 0, all) })
+}
+
 // Fallocate is fallocate(2).
 func Fallocate(fd int, mode uint32, off, length int64) error {
 	return retry(func() error { return unix.Fallocate(fd, mode, off, length) })

@@ -32,8 +32,7 @@ func (e *Engine) Recover() (r Recovered, err error) {
 			return err
 		}
 		r.Volumes, broken = len(all), b
-		r.Mounts, err = e.indexMounts(tx)
-		return err
+		return e.configs(func(name string, text []byte) error { r.Mounts++; return tx.Put(kindMount, name, text) })
 	})
 	return r, errors.Join(err, broken, e.volumes().Clean())
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -199,7 +200,7 @@ func (e *Engine) volumesThere(r *Record) error {
 			continue
 		}
 		if _, err := e.volumes().Get(v.Name); err != nil {
-			return blame("start "+r.Name, err)
+			return blame("start "+r.Name, fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
 		}
 	}
 	return nil

@@ -1,0 +1,67 @@
+package transport
+
+import (
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BenchmarkRatio compares the ways in one run: they take turns, a hundred calls
+// each, and every way's figure is the median of its calls (p50) and of the slow ones (p90).
+func BenchmarkRatio(b *testing.B) {
+	type side struct {
+		way  string
+		m    string
+		fd   int
+		took []time.Duration
+	}
+	var sides []*side
+	for _, way := range ways(b) {
+		m, _ := peer(b, way)
+		fd, err := unix.Open(m+"/file", unix.O_RDWR, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer unix.Close(fd)
+		sides = append(sides, &side{way: way, m: m, fd: fd})
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var st unix.Stat_t
+	buf := make([]byte, plainSize)
+	for _, c := range []struct {
+		name string
+		call func(*side)
+	}{
+		{"lookup", func(s *side) { _ = unix.Stat(s.m+"/none", &st) }},
+		{"getattr", func(s *side) { _ = unix.Fstat(s.fd, &st) }},
+		{"read4k", func(s *side) { _, _ = unix.Pread(s.fd, buf[:4096], 0) }},
+		{"write4k", func(s *side) { _, _ = unix.Pwrite(s.fd, buf[:4096], 0) }},
+		{"read1m", func(s *side) { _, _ = unix.Pread(s.fd, buf, 0) }},
+		{"write1m", func(s *side) { _, _ = unix.Pwrite(s.fd, buf, 0) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for _, s := range sides {
+				s.took = s.took[:0]
+			}
+			for range b.N {
+				for _, s := range sides {
+					for range 100 {
+						start := time.Now()
+						c.call(s)
+						s.took = append(s.took, time.Since(start))
+					}
+				}
+			}
+			for _, s := range sides {
+				slices.Sort(s.took)
+				b.ReportMetric(float64(s.took[len(s.took)/2])/1e3, "us-p50-"+s.way)
+				b.ReportMetric(float64(s.took[len(s.took)*9/10])/1e3, "us-p90-"+s.way)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
