@@ -61,11 +61,12 @@ func parseVolume(text, name string, stamp *volumes.Stamp) (v volumes.Volume, ok 
 }
 
 // indexVolumes puts what the directories say of the named volumes into the catalogue.
+// Where that can't be opened (a full disk) the next listing does it.
 func (e *Engine) indexVolumes(names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
 		for _, name := range names {
 			if _, err := e.indexVolume(tx, name, e.volumes().Stamp(name)); err != nil && !errors.Is(err, volumes.ErrNotFound) {
 				return err
@@ -73,6 +74,10 @@ func (e *Engine) indexVolumes(names ...string) error {
 		}
 		return nil
 	})
+	if errors.Is(err, catalog.ErrRefused) {
+		return nil
+	}
+	return err
 }
 
 // indexVolume records one volume, or forgets one that isn't there.
@@ -97,7 +102,7 @@ func (e *Engine) listVolumes(tx catalog.Tx) (all []volumes.Volume, broken, err e
 	stamp := e.volumes().DirStamp()
 	all, broken, err = e.compareVolumes(tx)
 	if err == nil && broken == nil && stamp != (volumes.Stamp{}) && e.volumes().DirStamp() == stamp {
-		err = e.writeList(stamp, all)
+		_ = e.writeList(stamp, all) // a read-only root, a full disk: the next listing takes longer
 	}
 	return all, broken, err
 }

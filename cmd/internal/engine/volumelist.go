@@ -93,6 +93,10 @@ func (e *Engine) allVolumes() (all []volumes.Volume, broken, err error) {
 		all, broken, err = e.listVolumes(tx)
 		return err
 	})
+	if errors.Is(err, catalog.ErrRefused) { // a full disk, a read-only root: the directories tell
+		all, broken = e.volumes().List()
+		err = nil
+	}
 	return all, broken, err
 }
 
