@@ -63,11 +63,11 @@ func (e *Engine) note(kind, action, name string, attributes map[string]string) {
 // moves a full one away has it too.
 func (e *Engine) appendJournal(line []byte) error {
 	path := filepath.Join(e.Root, journalFile)
-	if err := os.MkdirAll(e.Root, 0o711); err != nil {
-		return err
-	}
 	for end := time.Now().Add(patienceStart); ; {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // somebody removed the root under a daemon: it isn't made again
+		}
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,9 @@ func stack(t *testing.T) (*Engine, Request) {
 			if err := e.Umount(m.Name, true); err != nil && !errors.Is(err, ErrNotFound) {
 				t.Error(err)
 			}
+			if _, _, err := e.awaitState(m.Name, patienceEnd, func(kind string, _ *State) bool { return kind != Running }); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	return e, Request{Name: "m", Layers: []string{dir + "/l1", dir + "/l2"}, Mountpoint: dir + "/mnt", VolumeIO: WayFuse}
