@@ -107,7 +107,8 @@ func (t *table) dropName(n, dir *node, nm string) int {
 	at, more := name{dir, nm}, n.others()
 	switch i := slices.Index(more, at); {
 	case n.at == at && len(more) > 0:
-		n.at, n.use().more = more[0], slices.Delete(more, 0, 1)
+		n.at = more[0]
+		n.use().more = slices.Delete(more, 0, 1)
 		dir.kids--
 	case n.at == at:
 		n.at = name{}
