@@ -2,15 +2,12 @@ package unionfs
 
 import "github.com/unionmount/unionmount/layers"
 
-// A special file that is copied up to an upper with user.* marks can't say there
-// where it comes from: who looks its name up again finds its own number. As long
-// as the mount lasts the node is known by both.
+// A copy that can't say in upper where it comes from (a special file where marks
+// are user.*, a file whose attributes leave no room) is found again by its own
+// number. As long as the mount lasts its node is known by both.
 
-// alias notes the number that n's copy has by itself, if it can't say another.
+// alias notes the number that n's copy has by itself.
 func (fs *FS) alias(n *node, e *layers.Entry) {
-	if e.IsDir() || e.IsRegular() || n.tree.stack.MarksPrefix != layers.PrefixUser {
-		return
-	}
 	fs.table.mu.Lock()
 	defer fs.table.mu.Unlock()
 	n.tree.nodes[n.ownNumber(e)] = n
@@ -19,7 +16,7 @@ func (fs *FS) alias(n *node, e *layers.Entry) {
 // unalias forgets it. Caller holds mu.
 func (t *table) unalias(n *node) {
 	e := n.entry.Load()
-	if e.IsDir() || e.IsRegular() || !e.Upper {
+	if e.IsDir() || !e.Upper {
 		return
 	}
 	if ino := n.ownNumber(e); n.tree.nodes[ino] == n {

@@ -160,7 +160,9 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
 	if err == nil {
 		fs.swap(n, next)
-		fs.alias(n, next)
+		if !next.IsDir() && !staged.HasOrigin() {
+			fs.alias(n, next)
+		}
 	}
 	return err
 }
