@@ -67,7 +67,14 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
 		return err
 	}
-	if err := w.copyMeta(dst, src, st); err != nil {
+	err = w.copyMeta(dst, src, st)
+	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" {
+		// ext4 has one block for all attributes: what the file itself has comes first.
+		if err = w.dropOrigin(out, dst); err == nil {
+			err = w.copyMeta(dst, src, st)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if holds {
@@ -123,10 +130,9 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 			own = index
 		}
 	}
-	if err := w.setOrigin(dst, st.Mode, h, own); err != nil {
+	if out.origin, err = w.setOrigin(dst, st.Mode, h, own); err != nil {
 		return err
 	}
-	out.origin = true
 	if !linked {
 		return nil
 	}
@@ -142,6 +148,9 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 
 // Index is the name the object gets in work/index; "" if it is published under its own name.
 func (s *Staged) Index() string { return s.index }
+
+// HasOrigin tells whether the object says where it comes from.
+func (s *Staged) HasOrigin() bool { return s.origin }
 
 // Stat stats the staged object; its device and inode stay when it is published.
 func (s *Staged) Stat() (sys.Stat, error) { return sys.StatAt(s.w.work, s.name) }

@@ -28,7 +28,6 @@ type FS struct {
 	handles  handles
 	locks    lockFiles
 	lists    lists
-	trimmer  trimmer
 
 	mounted atomic.Bool
 }

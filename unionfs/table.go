@@ -107,7 +107,8 @@ func (t *table) dropName(n, dir *node, nm string) int {
 	at, more := name{dir, nm}, n.others()
 	switch i := slices.Index(more, at); {
 	case n.at == at && len(more) > 0:
-		n.at, n.use().more = more[0], slices.Delete(more, 0, 1)
+		n.at = more[0]
+		n.use().more = slices.Delete(more, 0, 1)
 		dir.kids--
 	case n.at == at:
 		n.at = name{}
@@ -172,6 +173,16 @@ func (t *table) place(n *node) (name, bool) {
 	return n.at, n.at.dir != nil
 }
 
+// places returns all known names of n.
+func (t *table) places(n *node) []name {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.at.dir == nil {
+		return nil
+	}
+	return append([]name{n.at}, n.others()...)
+}
+
 // has tells whether n is known under that name.
 func (t *table) has(n, dir *node, nm string) bool {
 	t.mu.Lock()
@@ -199,6 +210,7 @@ func (t *table) drop(n *node) {
 	if ino := n.ino(); n.tree.nodes[ino] == n {
 		delete(n.tree.nodes, ino)
 	}
+	t.unalias(n)
 }
 
 // count adds a reference of the kernel.

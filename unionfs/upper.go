@@ -1,6 +1,7 @@
 package unionfs
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/unionmount/unionmount/cow"
@@ -19,7 +20,10 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if w == nil {
 		return sys.EROFS
 	}
-	if at, ok := fs.table.place(n); ok {
+	for i, at := range fs.table.places(n) {
+		if i > 0 && !fs.unindexed(n) {
+			break
+		}
 		if err := fs.ensureUpper(at.dir, cow.Whole); err != nil {
 			return err
 		}
@@ -95,10 +99,55 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 			at.dir.dirMu.Unlock()
 			continue
 		}
+		linked := fs.unindexed(n)
 		err := fs.publishAt(n, &next, staged, at)
 		at.dir.dirMu.Unlock()
+		if err != nil || !linked {
+			return err
+		}
+		return fs.publishLinks(n, at)
+	}
+}
+
+// unindexed tells whether n is a hard link of a lower that the index can't hold:
+// the count of its names has no place on a special file where marks are user.*.
+func (fs *FS) unindexed(n *node) bool {
+	e := n.entry.Load()
+	return !e.IsDir() && !e.IsRegular() && e.Stat.Nlink > 1 && n.tree.stack.MarksPrefix == layers.PrefixUser
+}
+
+// publishLinks gives the copy published at first the other names that n is known
+// by: the kernel takes them for one file. A name that nobody has looked up yet
+// stays below and leaves the others. Caller holds renameMu.
+func (fs *FS) publishLinks(n *node, first name) error {
+	fd, err := fs.pathFdLocked(n)
+	if err != nil {
 		return err
 	}
+	defer sys.Close(fd)
+	for _, at := range fs.table.places(n) {
+		if at == first || !at.dir.entry.Load().Upper {
+			continue
+		}
+		if err := fs.publishLink(n, at, fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (fs *FS) publishLink(n *node, at name, fd int) error {
+	at.dir.dirMu.Lock()
+	defer at.dir.dirMu.Unlock()
+	dir, ok := fs.table.path(at.dir)
+	if !ok || !fs.table.has(n, at.dir, at.name) {
+		return nil
+	}
+	err := fs.keepTimes(n.tree, dir, func() error { return n.tree.writer.Link(fd, dir, at.name, false, false) })
+	if errors.Is(err, sys.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // publishAt publishes below a parent whose times stay as they are: a copy-up
@@ -111,6 +160,9 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
 	if err == nil {
 		fs.swap(n, next)
+		if !next.IsDir() && !staged.HasOrigin() {
+			fs.alias(n, next)
+		}
 	}
 	return err
 }

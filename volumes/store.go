@@ -81,8 +81,7 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 		o.Driver = driver.Local
 	}
 	v := driver.Volume{Name: n.Name, Driver: o.Driver, Options: o.Options}
-	d, err := driver.Open(v)
-	if err != nil {
+	if _, err := driver.Open(v); err != nil { // before anything is made
 		return err
 	}
 	if v.Dir, err = os.MkdirTemp(l.store.dir, newPrefix); err != nil {
@@ -93,7 +92,8 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 			err = errors.Join(err, RemoveTree(v.Dir))
 		}
 	}()
-	if d, err = driver.Open(v); err != nil {
+	d, err := driver.Open(v)
+	if err != nil {
 		return err
 	}
 	if n.Make == nil {

@@ -246,3 +246,71 @@ func TestSubmountsOfALower(t *testing.T) {
 	s.userMust(suite.binary, "umount", "m")
 	detachBelow(s.lowers[0])
 }
+
+// TestLinksOfSpecialFilesAsPlainUser: symlinks and fifos can't hold user.* marks,
+// so their links break at copy-up, but what is done by a name shows at that name
+// and at all that were known then. The copy took one of the names, any of them, and
+// what was moved or removed after its copy-up was lost to who had it open.
+func TestLinksOfSpecialFilesAsPlainUser(t *testing.T) {
+	need(t, "fusermount3")
+	s := userSite(t)
+	l := s.lowers[0]
+	must(t, os.Symlink("somewhere", l+"/s1"))
+	must(t, unix.Mkfifo(l+"/p1", 0o644))
+	mkdir(t, l+"/d")
+	for _, p := range []string{"s", "p"} {
+		for _, to := range []string{"/" + p + "2", "/d/" + p + "3", "/" + p + "4"} {
+			must(t, unix.Linkat(unix.AT_FDCWD, l+"/"+p+"1", unix.AT_FDCWD, l+to, 0))
+		}
+		must(t, os.Lchown(l+"/"+p+"1", plainUser, plainGroup))
+	}
+	must(t, os.Chown(l+"/d", plainUser, plainGroup))
+	must(t, unix.Mkfifo(l+"/alone", 0o644))
+	must(t, os.Chown(l+"/alone", plainUser, plainGroup))
+	s.userMust(suite.binary, "mount", "--name", "m", "-u", s.upper, "--work", s.work, s.lowers[0], s.lowers[1], s.mnt)
+	check := func(when string, names ...string) {
+		t.Helper()
+		for _, n := range names {
+			if st := lstat(t, s.in(n)); n != "" && (st.Mtim.Sec != 1_000_000_000 || st.Mode&unix.S_IFMT == unix.S_IFIFO && st.Mode&0o777 != 0o600) {
+				t.Errorf("%s: %s has mtime %d, mode %o", when, n, st.Mtim.Sec, st.Mode)
+			}
+		}
+	}
+	all := []string{"s1", "s2", "d/s3", "p1", "p2", "d/p3"}
+	asUser(t, plainUser, plainGroup, nil, func() {
+		for _, n := range all { // known from here on
+			lstat(t, s.in(n))
+		}
+		must(t, unix.Chmod(s.in("p2"), 0o600))
+		for _, p := range []string{"s2", "d/p3"} {
+			old := []unix.Timespec{{Sec: 1_000_000_000}, {Sec: 1_000_000_000}}
+			must(t, unix.UtimesNanoAt(unix.AT_FDCWD, s.in(p), old, unix.AT_SYMLINK_NOFOLLOW))
+		}
+		check("after", all...)
+		fd, err := unix.Open(s.in("alone"), unix.O_PATH|unix.O_NOFOLLOW, 0)
+		must(t, err)
+		defer unix.Close(fd)
+		must(t, unix.Chmod(s.in("alone"), 0o600))
+		must(t, os.Rename(s.in("alone"), s.in("moved")))
+		lstat(t, s.in("moved"))
+		must(t, os.Remove(s.in("moved")))
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode != unix.S_IFIFO|0o600 || st.Nlink != 0 {
+			t.Errorf("a fifo copied up, moved and removed: mode %o, nlink %d, %v", st.Mode, st.Nlink, err)
+		}
+		must(t, os.Remove(s.in("s1")))
+		must(t, os.Remove(s.in("p2")))
+		wantAbsent(t, s.in("p2"))
+		check("after unlink", "s2", "d/s3", "p1", "d/p3")
+	})
+	pid := decode(t, s.userMust(suite.binary, "inspect", "m"))[0].Pid
+	s.userMust(suite.binary, "umount", "m")
+	s.gone(pid)
+	s.userMust(suite.binary, "start", "m")
+	asUser(t, plainUser, plainGroup, nil, func() {
+		check("after a remount", "s2", "d/s3", "p1", "d/p3")
+		wantAbsent(t, s.in("s1"))
+		wantAbsent(t, s.in("p2"))
+	})
+	s.userMust(suite.binary, "umount", "m")
+}

@@ -46,6 +46,8 @@ const (
 	inHeaderSize  = unsafe.Sizeof(fuse.InHeader{})
 	outHeaderSize = unsafe.Sizeof(fuse.OutHeader{})
 
+	pageSize = 4096 // on other machines data isn't aligned, no more
+
 	// headRoom is more than any operation's own struct, and as much as FUSE_MIN_READ_BUFFER asks for.
 	headRoom = 8192
 )
@@ -67,9 +69,11 @@ type request struct {
 	ring bool
 	out  []byte // room for the answer, without its header. The ring: the memory of data
 
+	now    bool // whoever answers must not wait
 	status fuse.Status
 	size   int  // of the answer in out
 	silent bool // nobody waits for an answer
+	later  bool // not answered: that would have meant to wait
 
 	dir fuse.DirEntryList
 }
