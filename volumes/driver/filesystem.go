@@ -143,7 +143,7 @@ func (f filesystem) hasHelper() bool {
 	case "nfs", "nfs4", "cifs", "smb3":
 		return false
 	}
-	if strings.HasPrefix(f.kind, "fuse.") || strings.HasPrefix(f.kind, "fuse3.") {
+	if f.kind == "" || strings.HasPrefix(f.kind, "fuse.") || strings.HasPrefix(f.kind, "fuse3.") {
 		return true
 	}
 	_, err := os.Stat(filepath.Join("/sbin", "mount."+f.kind))
@@ -153,7 +153,10 @@ func (f filesystem) hasHelper() bool {
 // exec is mount(8), which knows the helpers. It has no terminal that a helper
 // could ask for a password on, and ends with everything it started.
 func (f filesystem) exec(ctx context.Context, device string, w words) error {
-	args := []string{"-t", f.kind}
+	var args []string
+	if f.kind != "" {
+		args = append(args, "-t", f.kind)
+	}
 	if len(w) > 0 {
 		args = append(args, "-o", strings.Join(w, ","))
 	}
@@ -172,7 +175,7 @@ func (f filesystem) exec(ctx context.Context, device string, w words) error {
 		return nil
 	}
 	why := strings.Join(strings.Fields(strings.ReplaceAll(string(out), "\n", " ")), " ")
-	return fmt.Errorf("mount -t %s %s: %w: %s", f.kind, hideUser(device), err, hideIn(why, f.words))
+	return fmt.Errorf("mount %s: %w: %s", hideIn(hideUser(strings.Join(args, " ")+" "+device), f.words), err, hideIn(why, f.words))
 }
 
 func (f filesystem) Unmount(ctx context.Context, _ string, last bool) error {

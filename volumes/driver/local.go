@@ -38,6 +38,9 @@ func openLocal(v Volume) (Driver, error) {
 	case w.has("remount"):
 		return nil, fail(ErrBadOption, "invalid option: %q: nothing is mounted yet", "o=remount")
 	}
+	if o["type"] == "lvm" {
+		return openLVM(v, w)
+	}
 	return filesystem{v, o["type"], o["device"], w}, nil
 }
 
