@@ -93,7 +93,7 @@ func explain(err error, what string) error {
 	case err == sys.ENODEV:
 		remedy = ": this kernel has no such file system, and no helper /sbin/mount.TYPE is installed"
 	case err == sys.ENOENT:
-		remedy = ": the device must exist"
+		remedy = ": both the device and what it is mounted on must exist"
 	case err == sys.EINVAL:
 		remedy = ": an option the file system doesn't know, or not its type: see dmesg(1)"
 	}
