@@ -25,7 +25,7 @@ var (
 	guestPrograms = strings.Fields(`busybox mount umount losetup blkid mkfs.ext4 mkfs.xfs modprobe dmsetup
 		lvm lvcreate lvremove lvs vgcreate pvcreate pdata_tools thin_check
 		rpc.nfsd rpc.mountd exportfs mount.nfs ksmbd.mountd ksmbd.adduser ksmbd.control`)
-	guestModules = strings.Fields("loop dm-mod dm-snapshot dm-thin-pool xfs nfsv4 nfs nfsd cifs ksmbd quota_v2 cmac ccm gcm ctr ecb md5 sha512_generic")
+	guestModules = strings.Fields("loop dm-mod dm-snapshot dm-thin-pool xfs nfsv4 nfs nfsd cifs ksmbd quota_v2 cmac ccm gcm ctr ecb sha512_generic")
 )
 
 const guestInit = `#!/busybox sh
@@ -93,6 +93,13 @@ func guestRoot(t *testing.T, kernel, release string) (initrd string) {
 		files[real] = real
 	}
 	files["/bin/busybox"] = "/busybox"
+	charsets, err := filepath.Glob("/usr/lib/*-linux-gnu/gconv/*") // ksmbd converts names
+	must(t, err)
+	for _, path := range charsets {
+		if base := filepath.Base(path); base == "UTF-16.so" || strings.HasSuffix(base, ".cache") {
+			files[path] = path
+		}
+	}
 	for program := range files {
 		out, err := exec.Command("ldd", program).Output()
 		if err != nil {
@@ -124,8 +131,8 @@ func guestRoot(t *testing.T, kernel, release string) (initrd string) {
 	for path, text := range map[string]string{
 		"init":             strings.ReplaceAll(guestInit, "MODULES", strings.Join(guestModules, " ")),
 		"etc/hosts":        "127.0.0.1 localhost server\n",
-		"etc/passwd":       "root:x:0:0::/root:/busybox\n",
-		"etc/group":        "root:x:0:\n",
+		"etc/passwd":       "root:x:0:0::/root:/busybox\nnobody:x:65534:65534::/:/busybox\n",
+		"etc/group":        "root:x:0:\nnogroup:x:65534:\n",
 		"etc/protocols":    "tcp 6 TCP\nudp 17 UDP\n",
 		"etc/services":     "nfs 2049/tcp\n",
 		"etc/netconfig":    "tcp tpi_cots_ord v inet tcp - -\nudp tpi_clts v inet udp - -\n",
