@@ -22,7 +22,7 @@ PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse
 
 # What only the long tests need: servers, and a guest for what this machine's kernel may not have.
 PACKAGES_LONG := $(PACKAGES_TEST) glusterfs-server glusterfs-client iproute2
-PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server ksmbd-tools \
+PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server \
 	busybox-static xfsprogs e2fsprogs util-linux
 
 UNIT := ./layers/... ./cow/... ./unionfs/...
@@ -83,7 +83,7 @@ test-long: build ## the same suites at full length, hours (root)
 # The guest's kernel is unpacked, not installed: it is no kernel of this machine.
 GUEST := bin/guest
 .PHONY: test-vm
-test-vm: ## lvm, nfs, cifs and quotas in a guest with Debian's kernel, some minutes (root)
+test-vm: ## lvm, nfs and quotas in a guest with Debian's kernel, some minutes (root)
 	$(call packages,$(PACKAGES_VM))
 	@rm -rf $(GUEST) && mkdir -p $(GUEST)
 	cd $(GUEST) && apt-get download -q "$$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $$2}')" && dpkg -x *.deb .
