@@ -88,13 +88,21 @@ func (l *listing) print(header []string, rows []row) error {
 	return printTemplate(l.format, values)
 }
 
-func printTemplate(format string, values []any) error {
+func parseTemplate(format string) (*template.Template, error) {
 	t, err := template.New("format").Funcs(template.FuncMap{"json": func(v any) (string, error) {
 		b, err := json.Marshal(v)
 		return string(b), err
 	}}).Parse(format)
 	if err != nil {
-		return usage(err)
+		return nil, usage(err)
+	}
+	return t, nil
+}
+
+func printTemplate(format string, values []any) error {
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
 	}
 	for _, v := range values {
 		if err := t.Execute(os.Stdout, v); err != nil {

@@ -104,7 +104,7 @@ writable layer: the storage of a container as one program.`,
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	c.CompletionOptions.HiddenDefaultCmd = true
 	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
-		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s))
+		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s), eventsCommand(s))
 	wrapArgs(c)
 	return c
 }

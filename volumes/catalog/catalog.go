@@ -31,10 +31,17 @@ const (
 )
 
 // Tx is one transaction. It is valid only inside Update's function.
-type Tx struct{ txn *badger.Txn }
+type Tx struct{ *transaction }
+
+// transaction is badger's. It begins anew when it is full: what is written so far
+// is durable then, which is no harm to records that can be made again.
+type transaction struct {
+	db  *badger.DB
+	txn *badger.Txn
+}
 
 // Update runs f in one transaction on the catalogue below root and commits it
-// durably if f succeeds. rebuild, if not nil, refills a catalogue that had to be
+// durably if f succeeds (of some thousand changes at once, parts before that). rebuild, if not nil, refills a catalogue that had to be
 // set aside because badger can't read it, or that is new. No two processes are
 // inside at once, so f may also keep directories and records in step.
 func Update(root string, rebuild, f func(Tx) error) error {
@@ -73,19 +80,46 @@ func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(txn *badger.Txn) error {
-		if !fresh {
-			if err := readable(Tx{txn}); err != nil {
-				return &brokenError{err}
-			}
-		} else if rebuild != nil {
-			if err := rebuild(Tx{txn}); err != nil {
-				return err
-			}
-		}
-		return f(Tx{txn})
-	})
+	tx := Tx{&transaction{db, db.NewTransaction(true)}}
+	err = tx.run(fresh, rebuild, f)
 	return errors.Join(err, db.Close())
+}
+
+func (t Tx) run(fresh bool, rebuild, f func(Tx) error) (err error) {
+	defer func() { t.txn.Discard() }()
+	if !fresh {
+		if err := readable(t); err != nil {
+			return &brokenError{err}
+		}
+	} else if rebuild != nil {
+		if err := rebuild(t); err != nil {
+			return err
+		}
+	}
+	if err := f(t); err != nil {
+		return err
+	}
+	return t.txn.Commit()
+}
+
+// Renew sets the catalogue below root aside, if there is one, and fills a new one.
+// It tells where the old one is kept.
+func Renew(root string, fill func(Tx) error) (aside string, err error) {
+	dir := filepath.Join(root, dirName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("open the catalogue: %w", err)
+	}
+	unlock, err := lock(filepath.Join(root, dirName+".lock"))
+	if err != nil {
+		return "", fmt.Errorf("open the catalogue: %w", err)
+	}
+	defer unlock()
+	if !isNew(dir) {
+		if aside, err = moveAside(dir); err != nil {
+			return "", fmt.Errorf("set the catalogue aside: %w", err)
+		}
+	}
+	return aside, attempt(dir, true, nil, fill)
 }
 
 // readable reads every record once: there are few, and a damaged block shows only when it is read.
@@ -140,12 +174,19 @@ func open(dir string) (db *badger.DB, err error) {
 
 // setAside moves a broken database away and says so; it is never deleted.
 func setAside(dir string, why error) error {
-	aside := fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
-	if err := os.Rename(dir, aside); err != nil {
-		return err
+	aside, err := moveAside(dir)
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", why, aside)
 	}
-	fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", why, aside)
-	return os.Mkdir(dir, 0o700)
+	return err
+}
+
+func moveAside(dir string) (aside string, err error) {
+	aside = fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
+	if err := os.Rename(dir, aside); err != nil {
+		return "", err
+	}
+	return aside, os.Mkdir(dir, 0o700)
 }
 
 // settings keep badger small and durable. CompactL0OnClose: without it an open
@@ -162,11 +203,26 @@ func settings(dir string) badger.Options {
 
 // Put records a value.
 func (t Tx) Put(kind, name string, value []byte) error {
-	return t.txn.Set([]byte(kind+"/"+name), value)
+	return t.change(func() error { return t.txn.Set([]byte(kind+"/"+name), value) })
+}
+
+// change makes room in the transaction if there is none.
+func (t Tx) change(f func() error) error {
+	err := f()
+	if !errors.Is(err, badger.ErrTxnTooBig) {
+		return err
+	}
+	if err := t.txn.Commit(); err != nil {
+		return err
+	}
+	t.txn = t.db.NewTransaction(true)
+	return f()
 }
 
 // Delete removes a record; one that isn't there is no error.
-func (t Tx) Delete(kind, name string) error { return t.txn.Delete([]byte(kind + "/" + name)) }
+func (t Tx) Delete(kind, name string) error {
+	return t.change(func() error { return t.txn.Delete([]byte(kind + "/" + name)) })
+}
 
 // Each calls visit for every record of a kind, by name. visit must not change the catalogue.
 func (t Tx) Each(kind string, visit func(name string, value []byte) error) error {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,12 +59,20 @@ func (e *Engine) forget(names ...string) error {
 
 // rebuild refills the catalogue from the directories.
 func (e *Engine) rebuild(tx catalog.Tx) error {
-	dirs, err := os.ReadDir(filepath.Join(e.Root, "mounts"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if _, broken, err := e.listVolumes(tx); err != nil {
 		return err
+	} else if broken != nil {
+		fmt.Fprintln(os.Stderr, "unionmount: rebuild the catalogue:", broken)
+	}
+	_, err := e.indexMounts(tx)
+	return err
+}
+
+// indexMounts records all mounts and counts them.
+func (e *Engine) indexMounts(tx catalog.Tx) (found int, err error) {
+	dirs, err := os.ReadDir(filepath.Join(e.Root, "mounts"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
 	}
 	for _, d := range dirs {
 		text, err := os.ReadFile(e.config(d.Name()))
@@ -71,10 +80,11 @@ func (e *Engine) rebuild(tx catalog.Tx) error {
 			continue // a mount being removed, or none
 		}
 		if err := tx.Put(kindMount, d.Name(), text); err != nil {
-			return err
+			return 0, err
 		}
+		found++
 	}
-	return nil
+	return found, nil
 }
 
 // records reads all records by name, and drops those whose mount has gone by

@@ -158,9 +158,12 @@ func TestFailedMountLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, dir+"/home/root/volumes")
-	q.Volumes = []string{"new:/ok", "new2:/plain/below"} // a file is in the way
+	q.Volumes = []string{"new:/sub", "new2:/plain/below"} // a file is in the way
 	if err := e.Mount(q, func(*Info) {}); err == nil {
 		t.Fatal("mounted")
+	}
+	if err := os.Remove(dir + "/home/root/volumes/.locks"); err != nil { // empty
+		t.Error(err)
 	}
 	if after := listing(t, dir+"/home/root/volumes"); after != before {
 		t.Errorf("volumes:\n%s\nwere\n%s", after, before)

@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/unionmount/unionmount/volumes/catalog"
+)
+
+// Recovered is what the directories gave a new catalogue.
+type Recovered struct {
+	Volumes, Mounts int
+	Aside           string // where the old catalogue is kept; "" if there was none
+}
+
+// Recover makes the catalogue anew from the directories: every volume with its
+// driver, labels, options and mark, and every mount. No data is touched; the old
+// catalogue is kept.
+func (e *Engine) Recover() (r Recovered, err error) {
+	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
+		return r, fail(ErrNotFound, "volume recover", "no root at %s: name it with --root", e.Root)
+	}
+	var broken error
+	r.Aside, err = catalog.Renew(e.Root, func(tx catalog.Tx) error {
+		all, b, err := e.listVolumes(tx)
+		if err != nil {
+			return err
+		}
+		r.Volumes, broken = len(all), b
+		r.Mounts, err = e.indexMounts(tx)
+		return err
+	})
+	return r, errors.Join(err, broken, e.volumes().Clean())
+}
