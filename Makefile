@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # peers, filesystems and real programs to compare with; gcc for -race.
 PACKAGES_RUN  := fuse3 fio attr
 PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
-	sshfs openssh-server rclone podman busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
+	sshfs openssh-server rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
 
 # What only the long tests need: servers, and a guest for what this machine's kernel may not have.
 PACKAGES_LONG := $(PACKAGES_TEST) glusterfs-server glusterfs-client iproute2

@@ -24,6 +24,9 @@ type filesystem struct {
 	words        words
 }
 
+// patienceBusy is how long a busy file system is tried again to unmount.
+const patienceBusy = 3 * time.Second
+
 func (f filesystem) bind() bool {
 	return f.kind == "bind" || f.words.has("bind") || f.words.has("rbind")
 }
@@ -186,6 +189,8 @@ func (f filesystem) Unmount(ctx context.Context, _ string, last bool) error {
 }
 
 func (f filesystem) unmount(ctx context.Context) error {
+	// What has just been closed, as by a union that ended, may keep it busy for a moment.
+	patience := time.Now().Add(patienceBusy)
 	for { // a crash between two processes may have stacked mounts
 		m, mounted, err := mountAt(f.data())
 		if err != nil || !mounted {
@@ -193,6 +198,8 @@ func (f filesystem) unmount(ctx context.Context) error {
 		}
 		err = within(ctx, func(ctx context.Context) error { return sys.Unmount(f.data(), !alive(ctx, m)) })
 		switch {
+		case err == sys.EBUSY && time.Now().Before(patience) && ctx.Err() == nil:
+			time.Sleep(20 * time.Millisecond)
 		case err == sys.EBUSY:
 			return fail(ErrInUse, "volume has active mounts: %s is in use: see fuser -vm %s", f.data(), f.data())
 		case err == sys.EPERM:
