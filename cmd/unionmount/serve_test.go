@@ -240,8 +240,10 @@ unionmount = %q
 	if out := mustPodman("volume", "ls", "--format", "{{.Driver}} {{.Name}}"); out != "unionmount vol\n" {
 		t.Errorf("podman volume ls: %q", out)
 	}
+	mustRun(t, "tar", "-C", fs, "-cf", s.dir+"/fs.tar", ".")
+	mustPodman("import", s.dir+"/fs.tar", "busy:1") // podman gives no volume back that a container with --rootfs had
 	container := func(args ...string) []string {
-		return append(append([]string{"run", "-v", "vol:/data"}, args...), "--rootfs", fs, "/bin/busybox")
+		return append(append([]string{"run", "--pull", "never", "-v", "vol:/data"}, args...), "busy:1", "/bin/busybox")
 	}
 	mustPodman(append(container("--rm"), "sh", "-c", "echo by podman >/data/file")...)
 	wantContent(t, s.data("vol", "file"), "by podman\n")

@@ -100,7 +100,7 @@ func (s *volumeServer) note() error {
 	if err != nil {
 		return err
 	}
-	now := served{Version: version, Boot: boot}
+	now := served{Version: version, Boot: boot, Held: []holding{}}
 	for h := range s.held {
 		now.Held = append(now.Held, h)
 	}
