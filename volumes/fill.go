@@ -73,7 +73,7 @@ func (d *Data) publish(stage string, beside bool) error {
 			err = dress(stage, d.Path)
 		}
 		if err == nil {
-			err = os.Rename(stage, d.Path) // of a directory over an empty one
+			err = d.replace(stage)
 		}
 		if err != nil {
 			return errors.Join(err, RemoveTree(stage))
@@ -92,6 +92,19 @@ func (d *Data) publish(stage string, beside bool) error {
 		return errors.Join(err, RemoveTree(stage))
 	}
 	return d.finish()
+}
+
+// replace renames a staged directory over the empty one that is the data.
+func (d *Data) replace(stage string) error {
+	dir, err := sys.Open(d.locked.Dir(), sys.O_PATH|sys.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(dir)
+	if err := sys.RenameAt(dir, filepath.Base(stage), dir, filepath.Base(d.Path), 0); err != nil {
+		return fmt.Errorf("rename it over %s: %w", d.Path, err)
+	}
+	return nil
 }
 
 // finish moves up what is staged completely in the data itself.

@@ -144,6 +144,10 @@ func openSubpath(data, subpath string) (int, error) {
 	case err != nil:
 		return -1, fail(nil, "volume-subpath "+subpath, "%w", err)
 	}
+	if st, err := sys.StatAt(fd, ""); err != nil || st.Mode&sys.S_IFMT == sys.S_IFLNK {
+		_ = sys.Close(fd)
+		return -1, fail(nil, "volume-subpath "+subpath, "%w: it is a symbolic link", cmp.Or(err, error(sys.ELOOP)))
+	}
 	return fd, nil
 }
 
