@@ -1,6 +1,11 @@
 package volumes
 
-import "github.com/unionmount/unionmount/layers/sys"
+import (
+	"fmt"
+	"time"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
 
 // Stamp tells whether an options file is still the one that was read: it is written
 // once, so its inode and the time of its last change are enough.
@@ -8,6 +13,8 @@ type Stamp struct {
 	Ino       uint64
 	Sec, Nsec int64
 }
+
+func (s Stamp) String() string { return fmt.Sprintf("%d %d.%09d", s.Ino, s.Sec, s.Nsec) }
 
 // Stamp is that of one volume.
 func (s *Store) Stamp(name string) (stamp Stamp) {
@@ -22,6 +29,24 @@ func (s *Store) Stamp(name string) (stamp Stamp) {
 func stampAt(dir int, name string) (stamp Stamp) {
 	if st, err := sys.StatAt(dir, name+"/"+optionsFile); err == nil {
 		stamp = Stamp{st.Ino, st.Ctim.Sec, st.Ctim.Nsec}
+	}
+	return stamp
+}
+
+// tick is the coarsest clock that a file system may take its times from.
+const tick = 20 * time.Millisecond
+
+// DirStamp tells whether names came or went since it was taken; zero if they may
+// just be doing so, within one tick of the file system's clock.
+func (s *Store) DirStamp() (stamp Stamp) {
+	now := time.Now()
+	fd, err := sys.Open(s.dir, sys.O_PATH|sys.O_DIRECTORY)
+	if err != nil {
+		return stamp
+	}
+	defer sys.Close(fd)
+	if st, err := sys.StatAt(fd, ""); err == nil && now.Sub(time.Unix(st.Mtim.Unix())) > tick {
+		stamp = Stamp{st.Ino, st.Mtim.Sec, st.Mtim.Nsec}
 	}
 	return stamp
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -58,22 +60,27 @@ type row struct {
 }
 
 func (l *listing) print(header []string, rows []row) error {
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	return errors.Join(l.printTo(out, header, rows), out.Flush())
+}
+
+func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 	if l.quiet {
 		for _, r := range rows {
-			fmt.Println(r.name)
+			fmt.Fprintln(out, r.name)
 		}
 		return nil
 	}
 	switch l.format {
 	case "table":
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, strings.Join(header, "\t"))
 		for _, r := range rows {
 			fmt.Fprintln(w, strings.Join(r.columns, "\t"))
 		}
 		return w.Flush()
 	case "json":
-		enc := json.NewEncoder(os.Stdout)
+		enc := json.NewEncoder(out)
 		for _, r := range rows {
 			if err := enc.Encode(r.value); err != nil {
 				return err
@@ -85,7 +92,7 @@ func (l *listing) print(header []string, rows []row) error {
 	for i, r := range rows {
 		values[i] = r.value
 	}
-	return printTemplate(l.format, values)
+	return printTemplate(out, l.format, values)
 }
 
 func parseTemplate(format string) (*template.Template, error) {
@@ -99,16 +106,16 @@ func parseTemplate(format string) (*template.Template, error) {
 	return t, nil
 }
 
-func printTemplate(format string, values []any) error {
+func printTemplate(out io.Writer, format string, values []any) error {
 	t, err := parseTemplate(format)
 	if err != nil {
 		return err
 	}
 	for _, v := range values {
-		if err := t.Execute(os.Stdout, v); err != nil {
+		if err := t.Execute(out, v); err != nil {
 			return usage(err)
 		}
-		fmt.Println()
+		fmt.Fprintln(out)
 	}
 	return nil
 }
@@ -202,7 +209,7 @@ func (s *session) inspect(format string, names []string, get func(e *engine.Engi
 // printInspected prints what was found, then returns what was not.
 func printInspected(format string, found []any, missing error) error {
 	if format != "" && format != "json" {
-		if err := printTemplate(format, found); err != nil {
+		if err := printTemplate(os.Stdout, format, found); err != nil {
 			return err
 		}
 		return missing
@@ -284,7 +291,7 @@ func infoCommand(s *session) *cobra.Command {
 			case "json":
 				return json.NewEncoder(os.Stdout).Encode(engine.FactMap(facts))
 			}
-			return printTemplate(format, []any{engine.FactMap(facts)})
+			return printTemplate(os.Stdout, format, []any{engine.FactMap(facts)})
 		},
 	}
 	c.Flags().StringVar(&format, "format", "table", "table, json or a Go template")

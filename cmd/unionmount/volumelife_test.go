@@ -367,7 +367,8 @@ func TestVolumeRecover(t *testing.T) {
 		t.Errorf("volumes: %v", got)
 	}
 	write(t, s.root+"/volumes/db/options.json", "garbage")
-	s.refused(1, []string{"db", "options.json", "untouched"}, "volume", "ls")
+	s.refused(1, []string{"db", "options.json", "untouched"}, "volume", "inspect", "db")
+	s.refused(1, []string{"db", "options.json", "untouched"}, "volume", "recover")
 	if err := os.RemoveAll(s.root + "/volumes/db/options.json"); err != nil {
 		t.Fatal(err)
 	}

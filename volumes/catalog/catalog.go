@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +37,19 @@ type Tx struct{ *transaction }
 // transaction is badger's. It begins anew when it is full: what is written so far
 // is durable then, which is no harm to records that can be made again.
 type transaction struct {
-	db  *badger.DB
-	txn *badger.Txn
+	db   *badger.DB
+	txn  *badger.Txn
+	have []record // all records by key, as this transaction sees them: they are read once
+}
+
+type record struct {
+	key   string
+	value []byte
+}
+
+// find returns where key is, or belongs.
+func (t *transaction) find(key string) (at int, found bool) {
+	return slices.BinarySearchFunc(t.have, key, func(r record, key string) int { return strings.Compare(r.key, key) })
 }
 
 // Update runs f in one transaction on the catalogue below root and commits it
@@ -80,7 +92,7 @@ func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
 	if err != nil {
 		return err
 	}
-	tx := Tx{&transaction{db, db.NewTransaction(true)}}
+	tx := Tx{&transaction{db, db.NewTransaction(true), nil}}
 	err = tx.run(fresh, rebuild, f)
 	return errors.Join(err, db.Close())
 }
@@ -88,7 +100,7 @@ func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
 func (t Tx) run(fresh bool, rebuild, f func(Tx) error) (err error) {
 	defer func() { t.txn.Discard() }()
 	if !fresh {
-		if err := readable(t); err != nil {
+		if err := t.readAll(); err != nil {
 			return &brokenError{err}
 		}
 	} else if rebuild != nil {
@@ -122,14 +134,25 @@ func Renew(root string, fill func(Tx) error) (aside string, err error) {
 	return aside, attempt(dir, true, nil, fill)
 }
 
-// readable reads every record once: there are few, and a damaged block shows only when it is read.
-func readable(tx Tx) (err error) {
+// readAll reads every record once: there are few, and a damaged block shows only when it is read.
+func (t Tx) readAll() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	return tx.each("", func(string, []byte) error { return nil })
+	txn := t.db.NewTransaction(false) // nobody else writes: the lock is ours
+	defer txn.Discard()
+	it := txn.NewIterator(badger.DefaultIteratorOptions)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		value, err := it.Item().ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		t.have = append(t.have, record{string(it.Item().Key()), value})
+	}
+	return nil
 }
 
 // lock waits for our turn. Waiters poll: a blocking flock(2) could not be given up.
@@ -203,7 +226,13 @@ func settings(dir string) badger.Options {
 
 // Put records a value.
 func (t Tx) Put(kind, name string, value []byte) error {
-	return t.change(func() error { return t.txn.Set([]byte(kind+"/"+name), value) })
+	key := kind + "/" + name
+	if at, found := t.find(key); found {
+		t.have[at].value = value
+	} else {
+		t.have = slices.Insert(t.have, at, record{key, value})
+	}
+	return t.change(func() error { return t.txn.Set([]byte(key), value) })
 }
 
 // change makes room in the transaction if there is none.
@@ -221,23 +250,32 @@ func (t Tx) change(f func() error) error {
 
 // Delete removes a record; one that isn't there is no error.
 func (t Tx) Delete(kind, name string) error {
-	return t.change(func() error { return t.txn.Delete([]byte(kind + "/" + name)) })
+	key := kind + "/" + name
+	at, found := t.find(key)
+	if !found {
+		return nil
+	}
+	t.have = slices.Delete(t.have, at, at+1)
+	return t.change(func() error { return t.txn.Delete([]byte(key)) })
+}
+
+// Get returns a record; nil: there is none.
+func (t Tx) Get(kind, name string) []byte {
+	if at, found := t.find(kind + "/" + name); found {
+		return t.have[at].value
+	}
+	return nil
 }
 
 // Each calls visit for every record of a kind, by name. visit must not change the catalogue.
 func (t Tx) Each(kind string, visit func(name string, value []byte) error) error {
-	return t.each(kind+"/", visit)
-}
-
-func (t Tx) each(prefix string, visit func(name string, value []byte) error) error {
-	it := t.txn.NewIterator(badger.DefaultIteratorOptions)
-	defer it.Close()
-	for it.Seek([]byte(prefix)); it.ValidForPrefix([]byte(prefix)); it.Next() {
-		value, err := it.Item().ValueCopy(nil)
-		if err != nil {
-			return err
+	at, _ := t.find(kind + "/")
+	for _, r := range t.have[at:] {
+		name, ok := strings.CutPrefix(r.key, kind+"/")
+		if !ok {
+			break
 		}
-		if err := visit(strings.TrimPrefix(string(it.Item().Key()), prefix), value); err != nil {
+		if err := visit(name, r.value); err != nil {
 			return err
 		}
 	}

@@ -59,7 +59,7 @@ func (e *Engine) forget(names ...string) error {
 
 // rebuild refills the catalogue from the directories.
 func (e *Engine) rebuild(tx catalog.Tx) error {
-	if _, broken, err := e.listVolumes(tx); err != nil {
+	if _, broken, err := e.compareVolumes(tx); err != nil {
 		return err
 	} else if broken != nil {
 		fmt.Fprintln(os.Stderr, "unionmount: rebuild the catalogue:", broken)

@@ -23,7 +23,7 @@ func (e *Engine) Recover() (r Recovered, err error) {
 	}
 	var broken error
 	r.Aside, err = catalog.Renew(e.Root, func(tx catalog.Tx) error {
-		all, b, err := e.listVolumes(tx)
+		all, b, err := e.compareVolumes(tx)
 		if err != nil {
 			return err
 		}
