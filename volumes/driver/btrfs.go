@@ -3,17 +3,13 @@ package driver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -165,20 +161,6 @@ func subvolume(path string) (bool, error) {
 
 // progs is btrfs(8).
 func progs(ctx context.Context, args ...string) error {
-	return external(ctx, "btrfs", "btrfs-progs", args...)
-}
-
-// external runs a command that is in a package of its own, in bounded time.
-func external(ctx context.Context, command, pkg string, args ...string) error {
-	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.WaitDelay = 2 * time.Second
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return fail(ErrUnsupported, "%w: install %s", err, pkg)
-	}
-	if err != nil {
-		why := strings.Join(strings.Fields(string(out)), " ")
-		return fmt.Errorf("%s %s: %w: %s", command, strings.Join(args, " "), err, why)
-	}
-	return nil
+	_, err := external(ctx, "btrfs", "btrfs-progs", args...)
+	return err
 }

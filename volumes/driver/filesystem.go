@@ -24,6 +24,9 @@ type filesystem struct {
 	words        words
 }
 
+// patienceBusy is how long a busy file system is tried again to unmount.
+const patienceBusy = 3 * time.Second
+
 func (f filesystem) bind() bool {
 	return f.kind == "bind" || f.words.has("bind") || f.words.has("rbind")
 }
@@ -93,7 +96,7 @@ func explain(err error, what string) error {
 	case err == sys.ENODEV:
 		remedy = ": this kernel has no such file system, and no helper /sbin/mount.TYPE is installed"
 	case err == sys.ENOENT:
-		remedy = ": the device must exist"
+		remedy = ": both the device and what it is mounted on must exist"
 	case err == sys.EINVAL:
 		remedy = ": an option the file system doesn't know, or not its type: see dmesg(1)"
 	}
@@ -143,7 +146,7 @@ func (f filesystem) hasHelper() bool {
 	case "nfs", "nfs4", "cifs", "smb3":
 		return false
 	}
-	if strings.HasPrefix(f.kind, "fuse.") || strings.HasPrefix(f.kind, "fuse3.") {
+	if f.kind == "" || strings.HasPrefix(f.kind, "fuse.") || strings.HasPrefix(f.kind, "fuse3.") {
 		return true
 	}
 	_, err := os.Stat(filepath.Join("/sbin", "mount."+f.kind))
@@ -153,7 +156,10 @@ func (f filesystem) hasHelper() bool {
 // exec is mount(8), which knows the helpers. It has no terminal that a helper
 // could ask for a password on, and ends with everything it started.
 func (f filesystem) exec(ctx context.Context, device string, w words) error {
-	args := []string{"-t", f.kind}
+	var args []string
+	if f.kind != "" {
+		args = append(args, "-t", f.kind)
+	}
 	if len(w) > 0 {
 		args = append(args, "-o", strings.Join(w, ","))
 	}
@@ -172,7 +178,7 @@ func (f filesystem) exec(ctx context.Context, device string, w words) error {
 		return nil
 	}
 	why := strings.Join(strings.Fields(strings.ReplaceAll(string(out), "\n", " ")), " ")
-	return fmt.Errorf("mount -t %s %s: %w: %s", f.kind, hideUser(device), err, hideIn(why, f.words))
+	return fmt.Errorf("mount %s: %w: %s", hideIn(hideUser(strings.Join(args, " ")+" "+device), f.words), err, hideIn(why, f.words))
 }
 
 func (f filesystem) Unmount(ctx context.Context, _ string, last bool) error {
@@ -183,6 +189,8 @@ func (f filesystem) Unmount(ctx context.Context, _ string, last bool) error {
 }
 
 func (f filesystem) unmount(ctx context.Context) error {
+	// What has just been closed, as by a union that ended, may keep it busy for a moment.
+	patience := time.Now().Add(patienceBusy)
 	for { // a crash between two processes may have stacked mounts
 		m, mounted, err := mountAt(f.data())
 		if err != nil || !mounted {
@@ -190,6 +198,8 @@ func (f filesystem) unmount(ctx context.Context) error {
 		}
 		err = within(ctx, func(ctx context.Context) error { return sys.Unmount(f.data(), !alive(ctx, m)) })
 		switch {
+		case err == sys.EBUSY && time.Now().Before(patience) && ctx.Err() == nil:
+			time.Sleep(20 * time.Millisecond)
 		case err == sys.EBUSY:
 			return fail(ErrInUse, "volume has active mounts: %s is in use: see fuser -vm %s", f.data(), f.data())
 		case err == sys.EPERM:

@@ -148,7 +148,7 @@ func TestBind(t *testing.T) {
 func TestMountRefusals(t *testing.T) {
 	needRoot(t)
 	for options, says := range map[string]string{
-		"type=none o=bind device=/nonexistent":                        "the device must exist",
+		"type=none o=bind device=/nonexistent":                        "the device",
 		"type=none o=bind,size=1m device=/":                           `knows no option "size=1m"`,
 		"type=nosuchfs device=none":                                   "no such file system",
 		"type=tmpfs device=tmpfs o=password=s3cret,nonsense":          "failed to mount local volume",

@@ -38,6 +38,9 @@ func openLocal(v Volume) (Driver, error) {
 	case w.has("remount"):
 		return nil, fail(ErrBadOption, "invalid option: %q: nothing is mounted yet", "o=remount")
 	}
+	if o["type"] == "lvm" {
+		return openLVM(v, w)
+	}
 	return filesystem{v, o["type"], o["device"], w}, nil
 }
 
@@ -45,6 +48,7 @@ func openLocal(v Volume) (Driver, error) {
 type plain struct {
 	Volume
 	owner owner
+	size  int64 // of its project quota; 0: no limit
 }
 
 func openPlain(v Volume, w words) (Driver, error) {
@@ -52,14 +56,12 @@ func openPlain(v Volume, w words) (Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, size := range []string{v.Options["size"], w.value("size")} {
-		if n, err := sizeOf(size); err != nil {
-			return nil, err
-		} else if n > 0 {
-			return nil, fail(ErrUnsupported, "quota size requested but no quota support: use -d btrfs -o size=%s, or -o type=tmpfs -o device=tmpfs -o o=size=%s", size, size)
-		}
+	size, err := sizeOf(v.Options["size"])
+	if err != nil {
+		return nil, err
 	}
-	return plain{v, who}, nil
+	podmans, err := sizeOf(w.value("size"))
+	return plain{v, who, max(size, podmans)}, err
 }
 
 // sizeOf reads a size as Docker does: 512m, 10g; 0 and nothing are no limit.
@@ -78,10 +80,20 @@ func (p plain) Create(context.Context) error {
 	if err := os.Mkdir(p.data(), 0o700); err != nil {
 		return err
 	}
+	if p.size > 0 {
+		if err := bounded(p.data(), p.size); err != nil {
+			return err
+		}
+	}
 	return p.owner.apply(p.data())
 }
 
-func (p plain) Remove(context.Context) error { return nil }
+func (p plain) Remove(context.Context) error {
+	if p.size == 0 {
+		return nil
+	}
+	return unbounded(p.data())
+}
 
 func (p plain) Mount(context.Context, string) (string, error) { return p.data(), nil }
 

@@ -1,11 +1,13 @@
 package driver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -61,4 +63,21 @@ func within(ctx context.Context, call func(context.Context) error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("no answer in time: %w", ctx.Err())
 	}
+}
+
+// external runs a command that is in a package of its own, for no longer than ctx.
+func external(ctx context.Context, command, pkg string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.WaitDelay = 2 * time.Second
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fail(ErrUnsupported, "%w: install %s", err, pkg)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", command, strings.Join(args, " "), err, strings.Join(strings.Fields(errs.String()), " "))
+	}
+	return strings.TrimSpace(out.String()), nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,22 +108,46 @@ func TestSSHFS(t *testing.T) {
 	if text, err := os.ReadFile(in(mounted(t, d), "file")); string(text) != "over the wire\n" {
 		t.Errorf("mounted again: %q, %v", text, err)
 	}
-	kill()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		m, found, err := mountAt(path)
-		must(t, err)
-		if !found || !alive(t.Context(), m) { // sshfs unmounts itself if it can
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("sshfs outlives its server")
+	// A server of the mount that was killed leaves a dead mount: the next Mount replaces it.
+	pid := 0
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(t, err)
+	for _, p := range all {
+		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), path) && strings.Contains(string(text), "sshfs") {
+			_, err := fmt.Sscanf(p, "/proc/%d/", &pid)
+			must(t, err)
 		}
 	}
+	if pid == 0 {
+		t.Fatal("no sshfs runs")
+	}
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	ended(t, path)
+	if text, err := os.ReadFile(in(mounted(t, d), "file")); string(text) != "over the wire\n" {
+		t.Errorf("mounted after a kill: %q, %v", text, err)
+	}
+	kill()
+	ended(t, path) // sshfs unmounts itself if it can
 	if _, err := d.Mount(t.Context(), "m"); err == nil || !strings.Contains(err.Error(), "mount -t fuse.sshfs") {
 		t.Errorf("Mount without a server = %v", err)
 	}
 	must(t, d.Remove(t.Context()))
 	if _, err := os.Stat(in(remote, "file")); err != nil {
 		t.Error("Remove took the server's file:", err)
+	}
+}
+
+// ended waits until nothing is mounted at path, or its server is dead.
+func ended(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		m, found, err := mountAt(path)
+		must(t, err)
+		if !found || !alive(t.Context(), m) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s is alive", path)
+		}
 	}
 }
