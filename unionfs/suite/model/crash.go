@@ -20,7 +20,7 @@ func Crash(cfg Config, kills int, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	g := newGenerator(cfg, cfg.Seed, s.state.Plain, "")
+	g := newGenerator(cfg, cfg.Seed, s.look, s.state.Plain, "")
 	var history []op.Op
 	for k := 0; k < kills && err == nil; k++ {
 		history, err = s.crashOnce(g, time.Duration(g.rng.Int63n(int64(within))))
@@ -55,7 +55,7 @@ func (s *session) crashOnce(g *generator, after time.Duration) ([]op.Op, error) 
 	if err := s.state.Restart(); err != nil {
 		return history, fmt.Errorf("restart: %w", err)
 	}
-	s.ledger.remounted()
+	s.noteRemount()
 	if err := s.settle(inFlight); err != nil {
 		return history, err
 	}
@@ -63,7 +63,7 @@ func (s *session) crashOnce(g *generator, after time.Duration) ([]op.Op, error) 
 		return history, err
 	}
 	g.observe(op.Op{Kind: op.Remount}, op.Result{})
-	g.names.refresh(g.root)
+	g.refresh()
 	return history, nil
 }
 
@@ -108,7 +108,7 @@ func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err 
 	if err != nil || union.Dead() || failedIO(union) && s.gone() {
 		return union, plain, err == nil, err
 	}
-	_, plain, err = w.Do(o, worker.Plain)
+	plain, err = s.repeatOn(o, union)
 	if err == nil && o.Drop {
 		union = plain
 		union.Seen = nil
@@ -123,8 +123,10 @@ func failedIO(r op.Result) bool {
 
 // gone says that the union has no server: reading pages then fails with EIO.
 func (s *session) gone() bool {
-	var st unix.Statfs_t
-	return unix.Statfs(s.state.Union, &st) == unix.ENOTCONN
+	var st unix.Stat_t
+	var err error
+	s.look(func() { err = unix.Lstat(s.state.Union, &st) })
+	return err == unix.ENOTCONN
 }
 
 // each executes an operation in every worker on some sides. The answers don't matter.
@@ -157,7 +159,11 @@ func (s *session) settle(inFlight *op.Op) error {
 	if err != nil || after == nil {
 		return err
 	}
-	if torn != nil && torn.accepts() {
+	partly := false
+	if torn != nil {
+		s.look(func() { partly = torn.accepts() })
+	}
+	if partly {
 		torn.adopt()
 		if after, err = s.compareTrees(map[string]string{}); err != nil || after == nil {
 			return err
