@@ -83,9 +83,10 @@ func (w world) config(fresh func() (*model.State, error), seed int64) model.Conf
 	return cfg
 }
 
-// notOwned: what is root's can't be copied up by a plain user, for the copy would be his (docs/semantics.md).
+// notOwned: what is root's can't be copied up by a plain user, for the copy would be his; nor can anything in a
+// directory that its own mode closes to him (docs/semantics.md).
 func notOwned(_ op.Op, union op.Result) bool {
-	return union.Errno == unix.EPERM
+	return union.Errno == unix.EPERM || union.Errno == unix.EACCES
 }
 
 // state mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers

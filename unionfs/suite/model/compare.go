@@ -22,7 +22,7 @@ func (s *session) compare() error {
 		}
 	}
 	what, err := s.compareTrees(live)
-	if s.remounted = false; err != nil {
+	if err != nil {
 		return err
 	}
 	return differ(what, lookups(what)...)
@@ -65,7 +65,7 @@ func (s *session) compareTrees(live map[string]string) ([]string, error) {
 		if !both || u.Ino == 0 || e.Ino == 0 {
 			continue // the one or the other can't be looked at: Diff names it, unless both refuse
 		}
-		if kind := e.Mode & unix.S_IFMT; s.remounted && s.cfg.Renumbers && kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		if kind := e.Mode & unix.S_IFMT; s.cfg.Renumbers && kind != unix.S_IFREG && kind != unix.S_IFDIR {
 			delete(s.ledger.ino, key)
 		}
 		if msg := s.ledger.number(key, u.Ino); msg != "" {

@@ -57,7 +57,7 @@ type Config struct {
 	// Refused knows what the union can't do for want of privileges: true means that the answer stands, and that the
 	// operation is left out on the plain copy. What it left behind shows in the comparison. Nil: nothing is refused.
 	Refused func(o op.Op, union op.Result) bool
-	// Renumbers lets a remount give other numbers to what is neither a file nor a directory.
+	// Renumbers allows that what is neither a file nor a directory gets another number.
 	Renumbers bool
 	// Log hears of progress. Nil: silence.
 	Log func(format string, args ...any)

@@ -55,7 +55,7 @@ func (s *session) crashOnce(g *generator, after time.Duration) ([]op.Op, error) 
 	if err := s.state.Restart(); err != nil {
 		return history, fmt.Errorf("restart: %w", err)
 	}
-	s.noteRemount()
+	s.look(s.ledger.remounted)
 	if err := s.settle(inFlight); err != nil {
 		return history, err
 	}

@@ -17,8 +17,7 @@ type session struct {
 	workers []*worker.Process
 	ledger  *ledger
 
-	refused   int  // operations, see Config.Refused
-	remounted bool // since the last comparison
+	refused int // operations, see Config.Refused
 }
 
 // begin makes a fresh state and starts the workers.
@@ -151,12 +150,6 @@ func (s *session) remount() error {
 	if err := s.state.Remount(); err != nil {
 		return fmt.Errorf("remount: %w", err)
 	}
-	s.noteRemount()
-	return s.compare()
-}
-
-// noteRemount takes the device number of the new mount.
-func (s *session) noteRemount() {
 	s.look(s.ledger.remounted)
-	s.remounted = true
+	return s.compare()
 }
