@@ -236,8 +236,32 @@ func (t *table) move(n *node, from, to name) {
 func (t *table) detach(n *node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if key := (nodeKey{n.tree, n.ino}); t.byKey[key] == n {
-		delete(t.byKey, key)
+	t.unkey(n)
+}
+
+// rekey makes n found by its copy's own number too, for a copy that can't carry
+// the origin: a lookup would make a second node of the same object.
+func (t *table) rekey(n *node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byKey[nodeKey{n.tree, n.copyIno()}] = n
+}
+
+// copyIno is the number of n's object in upper, which it is found by unless the object tells its origin.
+func (n *node) copyIno() uint64 {
+	e := n.entry.Load()
+	if !e.Upper || e.IsDir() {
+		return n.ino
+	}
+	return n.tree.stack.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+}
+
+// unkey forgets n's numbers. Caller holds mu.
+func (t *table) unkey(n *node) {
+	for _, ino := range [...]uint64{n.ino, n.copyIno()} {
+		if key := (nodeKey{n.tree, ino}); t.byKey[key] == n {
+			delete(t.byKey, key)
+		}
 	}
 }
 
@@ -266,9 +290,7 @@ func (t *table) reap(n *node, dead []*node) []*node {
 		return dead
 	}
 	delete(t.byID, n.id)
-	if key := (nodeKey{n.tree, n.ino}); t.byKey[key] == n {
-		delete(t.byKey, key)
-	}
+	t.unkey(n)
 	dead = append(dead, n)
 	names := n.names
 	n.names = nil

@@ -91,6 +91,9 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
 	if err == nil {
 		fs.swap(n, next)
+		if kind := next.Stat.Mode & sys.S_IFMT; n.tree.writer.Prefix == layers.PrefixUser && kind != sys.S_IFREG && kind != sys.S_IFDIR {
+			fs.table.rekey(n) // user.* attributes are for files and directories only
+		}
 	}
 	return err
 }
