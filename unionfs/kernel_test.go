@@ -78,7 +78,9 @@ func kernelAllows(o op.Op) bool {
 
 // bothAllow leaves out names that look like the marks of a rootless upper: we escape them, the kernel of a trusted one
 // doesn't (docs/format.md).
-func bothAllow(o op.Op) bool { return allowed(o) && !strings.HasPrefix(o.Name, "user.overlay.") }
+func bothAllow(o op.Op) bool {
+	return allowed(o) && !strings.HasPrefix(o.Name, "user.overlay.") && !strings.HasPrefix(o.Name, "user.fuseoverlayfs.")
+}
 
 // build makes a world and mounts it.
 func (w world) build(t *testing.T, layers int, seed int64) (*built, *model.State, error) {
