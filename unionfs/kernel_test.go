@@ -28,7 +28,7 @@ func TestKernelReadsWhatWeWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			turns, err := 2*size(3, 100), b.stop()
+			turns, err := 2*times("TURNS", 2, 100), b.stop()
 			for turn := 0; turn < turns && err == nil; turn++ {
 				cfg := w.config(nil, seed+int64(turn))
 				cfg.Ops, cfg.ShrinkFor, cfg.RemountEvery = 1500, -1, 500

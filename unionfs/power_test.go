@@ -61,7 +61,7 @@ func TestPowerLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := &power{t: t, lower: lower, mnt: d.Mountpoint, io: io, store: store, rng: rand.New(rand.NewSource(seed))}
-			err := p.run(size(8, 150))
+			err := p.run(times("CUTS", 8, 150))
 			if err := errors.Join(err, d.stop()); err != nil {
 				t.Fatal(err)
 			}
