@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # peers, filesystems and real programs to compare with; gcc for -race.
 PACKAGES_RUN  := fuse3 fio attr
 PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
-	busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
+	busybox-static util-linux uidmap libcap2-bin umoci podman runc postgresql debootstrap git gcc libc6-dev
 
 UNIT := ./layers/... ./cow/... ./unionfs/...
 

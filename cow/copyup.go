@@ -23,8 +23,7 @@ func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 }
 
 func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
-	lower := s.Lowers[ref.Layer]
-	src, err := lower.PathFd(ref.Path)
+	src, err := s.Lowers[ref.Layer].PathFd(ref.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -33,15 +32,18 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if err != nil {
 		return nil, err
 	}
+	if sys.Immutable(src) {
+		return nil, sys.EPERM
+	}
 	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
-	if err := w.fillStaged(out, s, lower, ref, src, &st, limit); err != nil {
+	if err := w.fillStaged(out, s, ref, src, &st, limit); err != nil {
 		out.Discard()
 		return nil, err
 	}
 	return out, nil
 }
 
-func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
+func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
 	if err := w.makeLike(out.name, src, st); err != nil {
 		return err
 	}
@@ -50,34 +52,39 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, lower *layers.Layer, r
 		return err
 	}
 	defer sys.Close(dst)
-	regular := st.Mode&sys.S_IFMT == sys.S_IFREG
+	size := min(limit, st.Size)
 	var data int
-	if regular {
+	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
+	if holds {
 		if data, err = sys.OpenAt(w.work, out.name, sys.O_RDWR, 0); err != nil {
 			return err
 		}
 		defer sys.Close(data)
-		if err := w.copyFrom(lower, ref.Path, data, min(limit, st.Size)); err != nil {
+		if err := w.copyFrom(s, ref, data, size); err != nil {
 			return err
 		}
 	}
 	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
 		return err
 	}
-	if err := w.copyMeta(dst, src, st); err != nil {
+	err = w.copyMeta(dst, src, st)
+	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" {
+		// ext4 has one block for all attributes: what the file itself has comes first.
+		if err = w.dropOrigin(out, dst); err == nil {
+			err = w.copyMeta(dst, src, st)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	if regular {
+	if holds {
 		return w.settle(data)
 	}
 	return nil
 }
 
-func (w *Writer) copyFrom(lower *layers.Layer, p string, dst int, size int64) error {
-	if size == 0 {
-		return nil
-	}
-	src, err := lower.Open(p, sys.O_RDONLY)
+func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) error {
+	src, err := s.OpenData(ref)
 	if err != nil {
 		return err
 	}
@@ -110,17 +117,22 @@ func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
 // hard link, the index name and the count of names it had below.
 func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst int, st *sys.Stat) error {
 	h, err := s.Handle(ref)
-	if err != nil && !errors.Is(err, sys.ENOTSUP) && !errors.Is(err, sys.EOVERFLOW) {
+	if err != nil {
 		return err
 	}
+	own, index := s.OwnOrigin(ref, h), ""
 	linked := !out.dir && st.Nlink > 1
-	if linked && (len(h) == 0 || w.index < 0) {
-		return nil // the link breaks here; an origin would make two contents one file
+	if linked {
+		if w.index < 0 {
+			return nil // the link breaks here; an origin would make two contents one file
+		}
+		if index = s.IndexName(ref, st, h); layers.OwnName(index) {
+			own = index
+		}
 	}
-	if err := w.setOrigin(dst, st.Mode, h, s.OwnOrigin(ref, h)); err != nil {
+	if out.origin, err = w.setOrigin(dst, st.Mode, h, own); err != nil {
 		return err
 	}
-	out.origin = true
 	if !linked {
 		return nil
 	}
@@ -130,12 +142,15 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 		}
 		return err
 	}
-	out.index = h.IndexName()
+	out.index = index
 	return nil
 }
 
 // Index is the name the object gets in work/index; "" if it is published under its own name.
 func (s *Staged) Index() string { return s.index }
+
+// HasOrigin tells whether the object says where it comes from.
+func (s *Staged) HasOrigin() bool { return s.origin }
 
 // Stat stats the staged object; its device and inode stay when it is published.
 func (s *Staged) Stat() (sys.Stat, error) { return sys.StatAt(s.w.work, s.name) }

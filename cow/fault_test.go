@@ -34,10 +34,12 @@ mkfifo fifo
 mknod char c 1 3
 echo two > hard1; ln hard1 hard2
 truncate -s 1M sparse; echo x >> sparse
+echo below > meta
 echo a > full/a; echo s > dir/sub/s; echo g > gone/g; echo w > white
 find . -depth -exec touch -h -a -d 2040-01-01 {} + # later than any change: looking at it leaves it alone
 cd ../upper
 mkdir new merged; echo n > new/n
+truncate -s 6 meta; chmod 600 meta; setfattr -n trusted.overlay.metacopy meta
 mknod white c 0 0
 mkdir full; mknod full/a c 0 0
 `
@@ -105,6 +107,9 @@ func (b *bench) walk(dir *layers.Entry, at string, out map[string]string) {
 			b.t.Errorf("%s: listed as inode %d, found as %d", p, n.Ino, e.Ino)
 		}
 		out[p] = fmt.Sprintf("%o %d %d", e.Stat.Mode, e.Stat.Size*int64(^e.Stat.Mode>>14&1), e.Ino)
+		if p == "meta" {
+			out[p] += " " + b.content(p, e)
+		}
 		if e.IsDir() {
 			b.walk(e, p, out)
 		}
@@ -113,6 +118,25 @@ func (b *bench) walk(dir *layers.Entry, at string, out map[string]string) {
 	if err != nil {
 		b.t.Error(err)
 	}
+}
+
+// content reads the file p as unionfs does.
+func (b *bench) content(p string, e *layers.Entry) string {
+	b.t.Helper()
+	fd, err := b.s.Upper.Open(p, sys.O_RDONLY)
+	if e.Data() != nil {
+		fd, err = b.s.OpenData(e.Data().Ref)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer sys.Close(fd)
+	buf := make([]byte, 100)
+	n, err := sys.Pread(fd, buf, 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return fmt.Sprintf("%q", buf[:min(int64(n), e.Stat.Size)])
 }
 
 func (b *bench) entry(p string) *layers.Entry {
@@ -134,7 +158,7 @@ func (b *bench) entry(p string) *layers.Entry {
 
 func (b *bench) copyUp(p string, limit int64) error {
 	e := b.entry(p)
-	st, err := b.w.StageCopy(b.s, e.Lowers[0], limit)
+	st, err := b.w.StageCopy(b.s, e.Lower(), limit)
 	if err != nil {
 		return err
 	}
@@ -158,16 +182,31 @@ func (b *bench) create(dir, name string, mode uint32, hides bool) error {
 	return err
 }
 
+func (b *bench) complete(p string, limit int64) error {
+	fd, err := b.s.Upper.PathFd(p)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	e := b.entry(p)
+	if e.Data() == nil {
+		return errors.New("it is no metacopy")
+	}
+	return b.w.Complete(b.s, fd, e.Data().Ref, limit)
+}
+
 // operations are what may fail at every step.
 var operations = map[string]func(b *bench) error{
-	"copy up a file":           func(b *bench) error { return b.copyUp("file", cow.Whole) },
-	"copy up a file cut short": func(b *bench) error { return b.copyUp("sparse", 0) },
-	"copy up a sparse file":    func(b *bench) error { return b.copyUp("sparse", cow.Whole) },
-	"copy up a link":           func(b *bench) error { return b.copyUp("link", cow.Whole) },
-	"copy up a fifo":           func(b *bench) error { return b.copyUp("fifo", cow.Whole) },
-	"copy up a device":         func(b *bench) error { return b.copyUp("char", cow.Whole) },
-	"copy up a directory":      func(b *bench) error { return b.copyUp("dir", cow.Whole) },
-	"copy up a hard link":      func(b *bench) error { return b.copyUp("hard1", cow.Whole) },
+	"copy up a file":                func(b *bench) error { return b.copyUp("file", cow.Whole) },
+	"copy up a file cut short":      func(b *bench) error { return b.copyUp("sparse", 0) },
+	"copy up a sparse file":         func(b *bench) error { return b.copyUp("sparse", cow.Whole) },
+	"copy up a link":                func(b *bench) error { return b.copyUp("link", cow.Whole) },
+	"copy up a fifo":                func(b *bench) error { return b.copyUp("fifo", cow.Whole) },
+	"copy up a device":              func(b *bench) error { return b.copyUp("char", cow.Whole) },
+	"copy up a directory":           func(b *bench) error { return b.copyUp("dir", cow.Whole) },
+	"copy up a hard link":           func(b *bench) error { return b.copyUp("hard1", cow.Whole) },
+	"complete a metacopy":           func(b *bench) error { return b.complete("meta", cow.Whole) },
+	"complete a metacopy cut short": func(b *bench) error { return b.complete("meta", 2) },
 	"create a file over a whiteout": func(b *bench) error {
 		return b.create("", "white", sys.S_IFREG|0o644, true)
 	},
@@ -252,10 +291,11 @@ func (b *bench) shape() map[string]string {
 	out := b.view()
 	for p, v := range out {
 		var mode, size, ino uint64
-		if _, err := fmt.Sscanf(v, "%o %d %d", &mode, &size, &ino); err != nil {
+		var content string
+		if n, err := fmt.Sscanf(v, "%o %d %d %q", &mode, &size, &ino, &content); n < 3 {
 			b.t.Fatal(err)
 		}
-		out[p] = fmt.Sprintf("%o %d", mode, size)
+		out[p] = fmt.Sprintf("%o %d %s", mode, size, content)
 	}
 	return out
 }

@@ -53,7 +53,7 @@ func (w *Writer) link(fd, dir int, name string, hides bool) error {
 // count is written relative to the lower while upper's changes, so that a crash
 // in between leaves it right.
 func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error {
-	fd, err := sys.PathAt(w.index, index)
+	fd, err := sys.PathAt(w.indexDir(index), index)
 	if err != nil {
 		return err
 	}
@@ -72,10 +72,40 @@ func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error 
 	return w.setMark(fd, layers.SuffixNlink, layers.NlinkMark(names, uint64(st.Nlink)))
 }
 
+// sweepIndex removes what a crash between the two left: objects of which the union
+// has no name any more (ovl_indexdir_cleanup). Only one that upper has no name of can be such.
+func (w *Writer) sweepIndex() error {
+	x := w.Index()
+	for _, dir := range [...]int{w.index, w.links} {
+		var orphans []string
+		err := sys.ReadDir(dir, func(e sys.Dirent) error {
+			st, err := sys.StatAt(dir, e.Name)
+			if err != nil || st.Nlink > 1 || st.Mode&sys.S_IFMT == sys.S_IFDIR {
+				return err
+			}
+			// A count relative to the lower's is being changed: not nothing, in any case.
+			names, err := x.Nlink(e.Name, &st, func() (uint64, error) { return 1 << 32, nil })
+			if err == nil && names == 0 {
+				orphans = append(orphans, e.Name)
+			}
+			return nil // what can't be read is somebody else's
+		})
+		for _, name := range orphans {
+			if err == nil {
+				err = ignore(sys.UnlinkAt(dir, name), sys.ENOENT)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DropIndex removes the indexed object once the union has no name of it.
 func (w *Writer) DropIndex(index string) error {
 	if err := w.step("drop index"); err != nil {
 		return err
 	}
-	return ignore(sys.UnlinkAt(w.index, index), sys.ENOENT)
+	return ignore(sys.UnlinkAt(w.indexDir(index), index), sys.ENOENT)
 }

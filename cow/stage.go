@@ -3,6 +3,7 @@ package cow
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers"
 	"github.com/unionmount/unionmount/layers/sys"
@@ -41,7 +42,7 @@ func (s *Staged) PublishIndex() error {
 	if err := s.w.step("publish index"); err != nil {
 		return err
 	}
-	return sys.RenameAt(s.w.work, s.name, s.w.index, s.index, sys.RENAME_NOREPLACE)
+	return sys.RenameAt(s.w.work, s.name, s.w.indexDir(s.index), s.index, sys.RENAME_NOREPLACE)
 }
 
 // PathFd returns an O_PATH descriptor of the staged object.
@@ -102,16 +103,35 @@ func (w *Writer) markImpure(dir int) error {
 	return w.setMark(dir, layers.SuffixImpure, []byte("y"))
 }
 
+// dropOrigin takes the origin away again, with all that was set after it and may
+// lie where there is less room. The object's number then changes at the next mount.
+func (w *Writer) dropOrigin(s *Staged, fd int) error {
+	names, err := sys.ListXattrFd(fd)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, "security.") && n != capabilities {
+			continue // a label is the file system's own
+		}
+		if err := ignore(sys.RemoveXattrFd(fd, n), sys.ENODATA); err != nil {
+			return err
+		}
+	}
+	s.origin = false
+	return nil
+}
+
 // setOrigin writes where an object comes from. A symbolic link or device can't
-// hold user.*: its number then changes at the next mount (docs/semantics.md).
-func (w *Writer) setOrigin(fd int, mode uint32, h layers.FileHandle, own string) error {
-	err := w.setMark(fd, layers.SuffixOrigin, h)
+// hold user.*, it stays unset: its number then changes at the next mount (docs/semantics.md).
+func (w *Writer) setOrigin(fd int, mode uint32, h layers.FileHandle, own string) (set bool, err error) {
+	err = w.setMark(fd, layers.SuffixOrigin, h)
 	if err == nil && own != "" {
 		err = w.setMark(fd, layers.SuffixOwnOrigin, []byte(own))
 	}
 	t := mode & sys.S_IFMT
 	if errors.Is(err, sys.EPERM) && w.Prefix == layers.PrefixUser && t != sys.S_IFREG && t != sys.S_IFDIR {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

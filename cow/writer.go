@@ -35,6 +35,7 @@ type Writer struct {
 	guard int // descriptor of upper's root, holding another: two works must not share an upper
 	work  int // work/work: staging
 	index int // work/index; -1 without
+	links int // unionmount.links; -1 without
 	seq   atomic.Uint64
 
 	whiteMu  sync.Mutex
@@ -52,12 +53,13 @@ type Options struct {
 const (
 	volatileMark = "incompat/volatile"
 	marksFile    = "unionmount.marks"
+	linksDir     = "unionmount.links" // the index of what has no handle: entries in work/index that the kernel can't read stop it
 )
 
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
-	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, guard: -1, work: -1, index: -1}
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, guard: -1, work: -1, index: -1, links: -1}
 	if err := w.open(work, o); err != nil {
 		w.Close()
 		return nil, err
@@ -95,6 +97,12 @@ func (w *Writer) open(work string, o Options) (err error) {
 		if w.index, err = w.subdir("index"); err != nil {
 			return fmt.Errorf("make %s/index: %w", work, err)
 		}
+		if w.links, err = w.subdir(linksDir); err != nil {
+			return fmt.Errorf("make %s/%s: %w", work, linksDir, err)
+		}
+		if err = w.sweepIndex(); err != nil {
+			return fmt.Errorf("sweep the index in %s: %w", work, err)
+		}
 	}
 	if o.Volatile {
 		err = os.MkdirAll(filepath.Join(work, "work", volatileMark), 0o700)
@@ -113,12 +121,12 @@ func own(fd int) error {
 
 // PlainWriter changes a volume: in place, without marks.
 func PlainWriter(tree *layers.Layer) *Writer {
-	return &Writer{Upper: tree, plain: true, base: -1, guard: -1, work: -1, index: -1}
+	return &Writer{Upper: tree, plain: true, base: -1, guard: -1, work: -1, index: -1, links: -1}
 }
 
 // Close gives up the lock and the descriptors; the upper layer stays its owner's.
 func (w *Writer) Close() {
-	for _, fd := range []int{w.index, w.work, w.guard, w.base} {
+	for _, fd := range []int{w.links, w.index, w.work, w.guard, w.base} {
 		if fd >= 0 {
 			_ = sys.Close(fd) // directories: nothing to lose
 		}
@@ -130,7 +138,15 @@ func (w *Writer) Index() *layers.Index {
 	if w.index < 0 {
 		return nil
 	}
-	return &layers.Index{Dir: w.index, Prefix: w.Prefix}
+	return &layers.Index{Dir: w.index, Links: w.links, Prefix: w.Prefix}
+}
+
+// indexDir is where the indexed object of that name is.
+func (w *Writer) indexDir(name string) int {
+	if layers.OwnName(name) {
+		return w.links
+	}
+	return w.index
 }
 
 func (w *Writer) refuseVolatile(work string) error {
@@ -145,7 +161,27 @@ func (w *Writer) subdir(name string) (int, error) {
 	if err := sys.MkdirAt(w.base, name, 0o700); err != nil && err != sys.EEXIST {
 		return -1, err
 	}
-	return sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+	fd, err := sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, err
+	}
+	return fd, closeOn(fd, disinherit(fd))
+}
+
+// disinherit keeps a directory of ours from handing ACLs or a group, which it may
+// have from the work directory itself, on to what is staged in it (ovl_workdir_create).
+func disinherit(fd int) error {
+	for _, acl := range [...]string{aclDefault, aclAccess} {
+		err := sys.RemoveXattrFd(fd, acl)
+		if err != nil && err != sys.ENODATA && err != sys.ENOTSUP {
+			return err
+		}
+	}
+	st, err := sys.StatFd(fd)
+	if err != nil || st.Mode&sys.S_ISGID == 0 {
+		return err
+	}
+	return sys.ChmodFd(fd, st.Mode&0o1777)
 }
 
 // sweep removes what a crash left in staging: nothing there was ever visible.
@@ -316,7 +352,7 @@ func (w *Writer) StampRoots(s *layers.Stack) error {
 	}
 	defer root.Release()
 	if _, err := sys.GetXattrFd(root.Fd, w.Prefix+layers.SuffixOrigin); err == sys.ENODATA {
-		if h, err := s.Handle(layers.Ref{Layer: 0}); err == nil {
+		if h, err := s.Handle(layers.Ref{Layer: 0}); err == nil && h != nil {
 			if err := w.setMark(root.Fd, layers.SuffixOrigin, h); err != nil {
 				return err
 			}

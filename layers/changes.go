@@ -52,7 +52,7 @@ func (s *Stack) Changes(e *Entry, at string) ([]Change, error) {
 		}
 		return nil
 	})
-	if err != nil || len(e.Lowers) > 0 {
+	if err != nil || e.HasLower() {
 		return out, err
 	}
 	for name := range below {
@@ -73,7 +73,7 @@ func (s *Stack) hiddenBelow(at string) (map[string]struct{}, error) {
 		}
 	}
 	names := make(map[string]struct{})
-	lowers := &Entry{Lowers: refs}
+	lowers := &Entry{rest: &rest{lowers: refs}}
 	err := s.List(lowers, "", func(n Name) error { names[n.Name] = struct{}{}; return nil })
 	return names, err
 }

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -14,23 +15,60 @@ const (
 	SuffixUpper = "upper"
 )
 
-// Index is work/index: one object per lower hard link that was copied up, named
-// by the lower's handle. Reading it needs no privilege.
+// Index is one object per lower hard link that was copied up: in work/index, named
+// by the lower's handle, or in unionmount.links, which the kernel doesn't read,
+// where there is none. Reading it needs no privilege.
 type Index struct {
-	Dir    int // O_PATH descriptor; immutable
+	Dir    int // descriptor of work/index; immutable
+	Links  int // descriptor of unionmount.links; immutable
 	Prefix string
 }
 
+// OwnName tells whether the name of an indexed object is of our own form.
+func OwnName(name string) bool { return strings.Contains(name, ":") }
+
+func (x *Index) dir(name string) int {
+	if OwnName(name) {
+		return x.Links
+	}
+	return x.Dir
+}
+
+// IndexName names the lower hard link ref, which has stat st, in the index: by its
+// handle h; where there is none or another device's object may have the same, as
+// LAYER:INO:SIZE:MTIME, the layer being the lowest on its device. Size and
+// time belong to the name because some file systems number their files anew each time.
+func (s *Stack) IndexName(ref Ref, st *sys.Stat, h FileHandle) string {
+	own := len(h) == 0
+	layer := -1
+	for i, l := range s.Lowers {
+		own = own || l.UUID == s.Lowers[ref.Layer].UUID && l.Dev != s.Lowers[ref.Layer].Dev
+		if l.Dev == ref.Dev {
+			layer = i
+		}
+	}
+	if !own {
+		return h.IndexName()
+	}
+	if layer < 0 {
+		layer = ref.Layer
+	}
+	return fmt.Sprintf("%d:%d:%d:%d.%09d", len(s.Lowers)-1-layer, ref.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec)
+}
+
 // Stat stats an indexed object. ENOENT: not copied up.
-func (x *Index) Stat(name string) (sys.Stat, error) { return sys.StatAt(x.Dir, name) }
+func (x *Index) Stat(name string) (sys.Stat, error) { return sys.StatAt(x.dir(name), name) }
+
+// marks lists the attributes of an indexed object.
+func (x *Index) marks(name string) ([]string, error) { return sys.ListXattrAt(x.dir(name), name) }
 
 // PathFd returns an O_PATH descriptor of an indexed object.
-func (x *Index) PathFd(name string) (int, error) { return sys.PathAt(x.Dir, name) }
+func (x *Index) PathFd(name string) (int, error) { return sys.PathAt(x.dir(name), name) }
 
 // Nlink returns how many names the union has of the indexed object with stat st;
 // lower tells the lower's own count if the mark is relative to it.
 func (x *Index) Nlink(name string, st *sys.Stat, lower func() (uint64, error)) (uint64, error) {
-	v, err := sys.GetXattrAt(x.Dir, name, x.Prefix+SuffixNlink)
+	v, err := sys.GetXattrAt(x.dir(name), name, x.Prefix+SuffixNlink)
 	if err == sys.ENODATA {
 		return uint64(st.Nlink), nil
 	}
@@ -64,20 +102,32 @@ func (s *Stack) indexed(ref Ref, st *sys.Stat) (name string, got sys.Stat, err e
 	if s.Index == nil || st.Nlink < 2 || st.Mode&sys.S_IFMT == sys.S_IFDIR {
 		return "", got, nil
 	}
-	h, err := s.Handle(ref)
-	if err == sys.ENOTSUP {
-		return "", got, nil
-	}
-	if err != nil {
+	if name, err = s.nameOf(ref, st); err != nil {
 		return "", got, err
 	}
-	name = h.IndexName()
 	got, err = s.Index.Stat(name)
-	switch err {
-	case nil:
-		return name, got, nil
-	case sys.ENOENT, sys.ENAMETOOL:
+	switch {
+	case err == sys.ENOENT || err == sys.ENAMETOOL:
 		return "", got, nil
+	case err == nil && (got.Mode^st.Mode)&sys.S_IFMT != 0:
+		// A whiteout, say: all names of the file are gone, so none can be here (ovl_lookup_index).
+		return "", got, fmt.Errorf("index entry %s is of another type: %w", name, sys.EIO)
 	}
-	return "", got, err
+	return name, got, err
+}
+
+// nameOf is IndexName for who has no handle yet.
+func (s *Stack) nameOf(ref Ref, st *sys.Stat) (string, error) {
+	h, err := s.Handle(ref)
+	return s.IndexName(ref, st, h), err
+}
+
+// SameLink tells whether index is the entry of the lower hard link that e shows.
+func (s *Stack) SameLink(e *Entry, index string) bool {
+	if index == "" || !e.HasLower() || e.IsDir() || e.Stat.Nlink < 2 {
+		return false
+	}
+	st := e.Stat.Full()
+	name, err := s.nameOf(e.Lower(), &st)
+	return err == nil && name == index
 }

@@ -22,7 +22,8 @@ type Layer struct {
 
 // OpenLower opens a read-only layer. With CAP_SYS_ADMIN it is read through a
 // detached read-only mount, so that neither content nor access times can change
-// and mounts below it (our own mountpoint, /proc) are no part of it.
+// and mounts below it (our own mountpoint, /proc) are no part of it. Without, a
+// directory that another file system is mounted on counts as empty.
 func OpenLower(dir string, dirCap int) (*Layer, error) {
 	fd, err := sys.OpenClone(dir)
 	noatime := err == nil

@@ -23,11 +23,12 @@ func (s *Stack) Root() (*Entry, error) {
 	if err := s.readRoots(); err != nil {
 		return nil, err
 	}
-	e := &Entry{Lowers: s.roots}
+	e := &Entry{rest: &rest{lowers: s.roots}}
+	var st sys.Stat
 	var err error
 	if s.Upper != nil {
 		e.Upper = true
-		if e.Stat, err = s.Upper.Stat(""); err != nil {
+		if st, err = s.Upper.Stat(""); err != nil {
 			return nil, err
 		}
 		m, err := s.readUpperRootMarks()
@@ -36,11 +37,12 @@ func (s *Stack) Root() (*Entry, error) {
 		}
 		e.upperXWhiteout = m.xwhite
 		if m.opaque {
-			e.Lowers = nil
+			e.DropLowers()
 		}
-	} else if e.Stat, err = s.Lowers[0].Stat(""); err != nil {
+	} else if st, err = s.Lowers[0].Stat(""); err != nil {
 		return nil, err
 	}
+	e.Stat = Compact(&st)
 	e.Ino = s.dirNumber(e)
 	return e, nil
 }
@@ -86,7 +88,7 @@ func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
 		return nil, sys.ENOENT
 	}
 	e := new(Entry)
-	lowerName, lowers := name, parent.Lowers
+	lowerName, lowers := name, parent.parts()
 	if parent.Upper && s.Upper != nil {
 		v, m, err := s.peekUpper(parent, at, name, e)
 		if err != nil {
@@ -108,17 +110,17 @@ func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
 
 // redirected completes an upper directory whose lower part lies elsewhere.
 func (s *Stack) redirected(parent, e *Entry, redirect string) (*Entry, error) {
-	var err error
 	if redirect[0] == '/' {
-		e.LowerPath = redirect[1:]
-		e.Lowers, err = s.resolve(0, redirect)
+		refs, err := s.resolve(0, redirect)
 		if err != nil {
 			return nil, err
 		}
+		e.setLowerPath(redirect[1:])
+		e.setParts(refs)
 		e.Ino = s.dirNumber(e)
 		return e, nil
 	}
-	return s.withLowers(parent, e, parent.Lowers, redirect)
+	return s.withLowers(parent, e, parent.parts(), redirect)
 }
 
 // withLowers completes e with what the lowers have, if upper's part (if any) merges.
@@ -129,21 +131,22 @@ func (s *Stack) withLowers(parent, e *Entry, lowers []Ref, name string) (*Entry,
 	}
 	dir := len(refs) > 0 && st.Mode&sys.S_IFMT == sys.S_IFDIR
 	if dir {
-		e.LowerPath = Join(parent.LowerPath, name)
+		e.setLowerPath(Join(parent.LowerPath(), name))
 	}
 	switch {
 	case e.Upper:
 		if dir {
-			e.Lowers = refs
+			e.setParts(refs)
 		}
-		if len(e.Lowers) > 0 || e.Ino == 0 {
+		if e.HasLower() || e.Ino == 0 {
 			e.Ino = s.dirNumber(e)
 		}
 		return e, nil
 	case len(refs) == 0:
 		return nil, sys.ENOENT
 	case dir:
-		e.Lowers, e.Stat = refs, st
+		e.setParts(refs)
+		e.Stat = Compact(&st)
 		e.Ino = s.dirNumber(e)
 		return e, nil
 	}
@@ -153,15 +156,22 @@ func (s *Stack) withLowers(parent, e *Entry, lowers []Ref, name string) (*Entry,
 // lowerLeaf completes the entry of a lower object that is no directory; a hard
 // link that was copied up by another name is found in the index.
 func (s *Stack) lowerLeaf(e *Entry, ref Ref, st sys.Stat) (*Entry, error) {
-	e.Lowers, e.Stat = []Ref{ref}, st
+	e.layer, e.path, e.Stat = uint16(ref.Layer), ref.Path, Compact(&st)
 	e.Ino = s.IDs.Number(ref.Dev, ref.Ino)
 	name, got, err := s.indexed(ref, &st)
 	if err != nil {
 		return nil, s.wrap(s.Lowers[ref.Layer], ref.Path, err)
 	}
 	if name != "" {
-		e.Upper, e.Index, e.Stat = true, name, got
+		e.CopyUp(&got, name)
+		if e.IsRegular() {
+			data, err := s.indexedData(ref, name)
+			e.setData(data)
+			return e, err
+		}
+		return e, nil
 	}
+	e.Stat.Blocks = s.blocksOf(ref, &st)
 	return e, nil
 }
 
@@ -172,28 +182,34 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 		return absent, dirMarks{}, err
 	}
 	defer d.Release()
-	v, m, st, err := s.peek(d.Fd, name, parent.upperXWhiteout, len(parent.Lowers) > 0)
+	v, m, st, err := s.peek(d.Fd, name, parent.upperXWhiteout, parent.HasLower())
 	if err != nil || v == absent || v == hidden {
 		return v, m, err
 	}
-	e.Upper, e.Stat = true, st
+	e.Upper, e.Stat = true, Compact(&st)
 	e.upperXWhiteout = m.xwhite
 	if s.Plain {
 		e.Ino = s.IDs.Number(st.Dev, st.Ino)
 		return v, m, nil
 	}
-	number, h, err := s.originOf(d.Fd, name)
+	names, err := sys.ListXattrAt(d.Fd, name)
+	if err != nil && err != sys.ENOTSUP {
+		return v, m, err
+	}
+	number, index, err := s.originOf(d.Fd, name, names)
 	if err != nil {
 		return v, m, err
+	}
+	if e.IsRegular() {
+		e.setData(s.upperData(parent, d.Fd, name, names))
 	}
 	if number == 0 {
 		number = s.IDs.Number(st.Dev, st.Ino)
 	}
 	e.Ino = number
-	if v == leaf && st.Nlink > 1 && len(h) > 0 && s.Index != nil {
-		x := h.IndexName()
-		if got, err := s.Index.Stat(x); err == nil && got.Ino == st.Ino {
-			e.Index = x
+	if v == leaf && st.Nlink > 1 && index != "" && s.Index != nil {
+		if got, err := s.Index.Stat(index); err == nil && got.Ino == st.Ino {
+			e.alter(func(r *rest) { r.index = index })
 		}
 	}
 	return v, m, nil
@@ -251,12 +267,19 @@ func leafOr(v verdict, st *sys.Stat) verdict {
 func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat, err error) {
 	for i := 0; i < len(lowers); i++ {
 		r := lowers[i]
+		if r.covered {
+			continue
+		}
 		l := s.Lowers[r.Layer]
 		d, err := l.Dir(r.Path)
 		if err != nil {
 			return nil, top, s.wrap(l, r.Path, err)
 		}
 		v, m, st, err := s.peek(d.Fd, name, r.xwhiteout, i < len(lowers)-1)
+		covered := st.Mode&sys.S_IFMT == sys.S_IFDIR && st.Dev != r.Dev && sys.MountRoot(d.Fd, name)
+		if covered {
+			v, m = merging, dirMarks{} // the marks are of what is mounted there
+		}
 		d.Release()
 		if err != nil {
 			return nil, top, s.wrap(l, Join(r.Path, name), err)
@@ -270,7 +293,7 @@ func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat
 		if len(refs) == 0 {
 			top = st
 		}
-		refs = append(refs, Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite})
+		refs = append(refs, Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino, xwhiteout: m.xwhite, covered: covered})
 		if v != merging {
 			return refs, top, nil
 		}
@@ -289,19 +312,20 @@ func (s *Stack) mergeLowers(lowers []Ref, name string) (refs []Ref, top sys.Stat
 // LowerHas tells whether the lowers show name in the directory parent: whether
 // an upper name there needs a whiteout when it goes.
 func (s *Stack) LowerHas(parent *Entry, name string) (bool, error) {
-	refs, _, err := s.mergeLowers(parent.Lowers, name)
+	refs, _, err := s.mergeLowers(parent.parts(), name)
 	return len(refs) > 0, err
 }
 
 // dirNumber draws a directory's number: that of its topmost lower part, so that copy-up doesn't change it.
 func (s *Stack) dirNumber(e *Entry) uint64 {
-	if len(e.Lowers) > 0 {
-		return s.IDs.Number(e.Lowers[0].Dev, e.Lowers[0].Ino)
+	if e.HasLower() {
+		top := e.Lower()
+		return s.IDs.Number(top.Dev, top.Ino)
 	}
 	if e.Ino != 0 {
 		return e.Ino
 	}
-	return s.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+	return s.IDs.Number(uint64(e.Stat.Dev), e.Stat.Ino)
 }
 
 // wrap names layer and path in an error that isn't part of every day's work.
@@ -315,7 +339,7 @@ func (s *Stack) wrap(l *Layer, p string, err error) error {
 
 // LookupLower stats what the lowers alone show as name in parent. ENOENT: nothing.
 func (s *Stack) LookupLower(parent *Entry, name string) (sys.Stat, error) {
-	refs, st, err := s.mergeLowers(parent.Lowers, name)
+	refs, st, err := s.mergeLowers(parent.parts(), name)
 	if err == nil && len(refs) == 0 {
 		err = sys.ENOENT
 	}

@@ -17,7 +17,8 @@ type Name struct {
 // at; each name once, whiteouts and what they hide left out, in no order.
 func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 	l := lister{stack: s, visit: visit}
-	if e.Upper && len(e.Lowers) > 0 || len(e.Lowers) > 1 {
+	parts := e.parts()
+	if e.Upper && len(parts) > 0 || len(parts) > 1 {
 		l.seen = make(map[string]struct{})
 	}
 	if e.Upper && s.Upper != nil {
@@ -25,9 +26,12 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 			return fmt.Errorf("list %q in layer %s: %w", at, s.Upper.Path, err)
 		}
 	}
-	for i := range e.Lowers {
-		r := &e.Lowers[i]
-		if err := l.lower(r, i == len(e.Lowers)-1); err != nil {
+	for i := range parts {
+		r := &parts[i]
+		if r.covered {
+			continue
+		}
+		if err := l.lower(r, i == len(parts)-1); err != nil {
 			return fmt.Errorf("list %q in layer %s: %w", r.Path, s.Lowers[r.Layer].Path, err)
 		}
 	}
@@ -101,7 +105,7 @@ func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
 
 func (l *lister) upper(e *Entry, at string) error {
 	plain := l.stack.Plain
-	if !plain && len(e.Lowers) == 0 {
+	if !plain && !e.HasLower() {
 		d, err := l.stack.Upper.Dir(at)
 		if err != nil {
 			return err
@@ -112,7 +116,7 @@ func (l *lister) upper(e *Entry, at string) error {
 	return l.scan(l.stack.Upper, at, e.upperXWhiteout, func(dir int, d sys.Dirent) error {
 		n := Name{Name: d.Name, Type: d.Type}
 		if plain && d.Type != sys.DT_DIR && d.Type != sys.DT_UNKNOWN {
-			n.Ino = l.stack.IDs.Number(e.Stat.Dev, d.Ino)
+			n.Ino = l.stack.IDs.Number(uint64(e.Stat.Dev), d.Ino)
 			return l.visit(n)
 		}
 		found, err := l.stack.Lookup(e, at, d.Name)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -15,8 +16,8 @@ import (
 const SuffixOrigin = "origin"
 
 // SuffixOwnOrigin is our addition where the handle doesn't tell (no handle, two
-// layers with one uuid): "LAYER:INO", the layer counted from the bottom. The
-// kernel ignores, hides and keeps it.
+// layers with one uuid): "LAYER:INO", the layer counted from the bottom, or the
+// whole name in the index, which begins so. The kernel ignores, hides and keeps it.
 const SuffixOwnOrigin = "unionmount.origin"
 
 // SuffixImpure marks an upper directory that holds objects with an origin.
@@ -58,7 +59,7 @@ func EncodeHandle(dir int, name string, uuid [16]byte, upper bool) (FileHandle, 
 	return append(fb, h.ID...), nil
 }
 
-// Handle encodes the handle of a lower object.
+// Handle encodes the handle of a lower object; nil where there is no lasting one.
 func (s *Stack) Handle(ref Ref) (FileHandle, error) {
 	l := s.Lowers[ref.Layer]
 	d, base, err := l.Parent(ref.Path)
@@ -68,9 +69,13 @@ func (s *Stack) Handle(ref Ref) (FileHandle, error) {
 	defer d.Release()
 	// A FUSE handle is a node id and means nothing at the next mount.
 	if fs, err := sys.StatfsFd(d.Fd); err == nil && fs.Type == fuseMagic {
-		return nil, sys.ENOTSUP
+		return nil, nil
 	}
-	return EncodeHandle(d.Fd, base, l.UUID, false)
+	h, err := EncodeHandle(d.Fd, base, l.UUID, false)
+	if err == sys.ENOTSUP || err == sys.EOVERFLOW {
+		return nil, nil
+	}
+	return h, err
 }
 
 // inode tells the inode number in a handle of a type whose layout is known.
@@ -118,7 +123,8 @@ func (s *Stack) locate(h FileHandle) (dev, ino uint64, ok bool) {
 	return dev, ino, found
 }
 
-// OwnOrigin returns the mark to write beside handle h of ref; "" if h says it all.
+// OwnOrigin returns the mark to write beside handle h of ref, which is no hard
+// link; "" if h says it all.
 func (s *Stack) OwnOrigin(ref Ref, h FileHandle) string {
 	if dev, ino, ok := s.locate(h); ok && dev == ref.Dev && ino == ref.Ino {
 		return ""
@@ -127,35 +133,34 @@ func (s *Stack) OwnOrigin(ref Ref, h FileHandle) string {
 }
 
 // originOf returns the number of the lower object that the upper object name in
-// dir was copied from, and its handle; 0 if it was not, or nobody can tell.
-func (s *Stack) originOf(dir int, name string) (number uint64, h FileHandle, err error) {
-	names, err := sys.ListXattrAt(dir, name)
-	if err == sys.ENOTSUP {
-		return 0, nil, nil
-	}
-	if err != nil || len(names) == 0 {
-		return 0, nil, err
-	}
+// dir, whose attributes are names, was copied from, and the name that it has in
+// the index if it is a hard link; 0 and "" if it was not, or nobody can tell.
+func (s *Stack) originOf(dir int, name string, names []string) (number uint64, index string, err error) {
 	prefix := s.MarksPrefix
+	var h FileHandle
 	if slices.Contains(names, prefix+SuffixOrigin) {
 		if h, err = sys.GetXattrAt(dir, name, prefix+SuffixOrigin); err != nil {
-			return 0, nil, err
+			return 0, "", err
 		}
+		index = h.IndexName()
 	}
-	if slices.Contains(names, prefix+SuffixOwnOrigin) {
-		v, err := sys.GetXattrAt(dir, name, prefix+SuffixOwnOrigin)
-		if err != nil {
-			return 0, nil, err
+	if !slices.Contains(names, prefix+SuffixOwnOrigin) {
+		if dev, ino, ok := s.locate(h); ok {
+			number = s.IDs.Number(dev, ino)
 		}
-		var layer int
-		var ino uint64
-		if _, err := fmt.Sscanf(string(v), "%d:%d", &layer, &ino); err == nil && layer >= 0 && layer < len(s.Lowers) {
-			return s.IDs.Number(s.Lowers[len(s.Lowers)-1-layer].Dev, ino), h, nil
-		}
-		return 0, h, nil
+		return number, index, nil
 	}
-	if dev, ino, ok := s.locate(h); ok {
-		return s.IDs.Number(dev, ino), h, nil
+	v, err := sys.GetXattrAt(dir, name, prefix+SuffixOwnOrigin)
+	if err != nil {
+		return 0, "", err
 	}
-	return 0, h, nil
+	var layer int
+	var ino uint64
+	if _, err := fmt.Sscanf(string(v), "%d:%d", &layer, &ino); err == nil && layer >= 0 && layer < len(s.Lowers) {
+		number = s.IDs.Number(s.Lowers[len(s.Lowers)-1-layer].Dev, ino)
+	}
+	if strings.Count(string(v), ":") > 1 {
+		index = string(v)
+	}
+	return number, index, nil
 }

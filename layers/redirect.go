@@ -8,7 +8,7 @@ import (
 )
 
 // SuffixRedirect, after a mark prefix, says where the lower part of a renamed
-// directory lies: an absolute path in the union of the layers below, or one
+// directory (or the data of a renamed metacopy) lies: an absolute path in the union of the layers below, or one
 // name beside the directory's old parent (ovl_get_redirect_xattr).
 const SuffixRedirect = "redirect"
 
@@ -59,16 +59,18 @@ func (e *CorruptError) Error() string {
 // Unwrap gives the errno.
 func (e *CorruptError) Unwrap() error { return sys.EIO }
 
-// resolve follows an absolute redirect through the lowers from index first on.
+// resolve follows an absolute redirect through the lowers from index first on; "" is their root.
 func (s *Stack) resolve(first int, redirect string) ([]Ref, error) {
-	e := &Entry{Lowers: s.roots[first:]}
-	e.Stat.Mode = sys.S_IFDIR
+	lowers := s.roots[first:]
+	if redirect == "" {
+		return lowers, nil
+	}
 	for name := range strings.SplitSeq(strings.TrimPrefix(redirect, "/"), "/") {
-		refs, st, err := s.mergeLowers(e.Lowers, name)
+		refs, st, err := s.mergeLowers(lowers, name)
 		if err != nil || len(refs) == 0 || st.Mode&sys.S_IFMT != sys.S_IFDIR {
 			return nil, err
 		}
-		e.Lowers = refs
+		lowers = refs
 	}
-	return e.Lowers, nil
+	return lowers, nil
 }

@@ -24,7 +24,7 @@ func (fs *FS) validity(t *tree) time.Duration {
 }
 
 func (n *node) fillAttr(st *sys.Stat, out *fuse.Attr) {
-	out.Ino = n.ino
+	out.Ino = n.ino()
 	out.Size = uint64(st.Size)
 	out.Blocks = uint64(st.Blocks)
 	out.Atime, out.Atimensec = uint64(st.Atim.Sec), uint32(st.Atim.Nsec)
@@ -106,7 +106,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	}
 	defer sys.Close(fd)
 	if nothing {
-		return n.dropPrivileges(fd)
+		return n.dropPrivileges(fd, in.Uid)
 	}
 	if in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
 		if err := sys.ChownFd(fd, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
@@ -138,9 +138,10 @@ func (fs *FS) change(n *node, limit int64) error {
 // holdOpen opens what handles of the kernel may need before a new mode keeps a
 // daemon without CAP_DAC_OVERRIDE from opening it. A failure shows when the handle is used.
 func (fs *FS) holdOpen(n *node) {
-	n.data.mu.Lock()
-	opens := n.data.opens
-	n.data.mu.Unlock()
+	data := &n.use().data
+	data.mu.Lock()
+	opens := data.opens
+	data.mu.Unlock()
 	if opens == 0 || n.tree.shared {
 		return
 	}
@@ -186,8 +187,9 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 // dropPrivileges answers a request for no change. The kernel sends it for
 // chown(-1, -1), which takes setuid and setgid away, and also, just after it
 // removed a file's capabilities, before a write (file_remove_privs, notify_change).
-func (n *node) dropPrivileges(fd int) error {
-	if n.capsGone.Swap(false) {
+// Both take them away, but for a write by root (CAP_FSETID).
+func (n *node) dropPrivileges(fd int, uid uint32) error {
+	if n.use().capsGone.Swap(false) && uid == 0 {
 		return nil
 	}
 	return sys.ChownFd(fd, -1, -1)

@@ -55,6 +55,7 @@ type Config struct {
 	StaticNlink bool          // directories report nlink 1
 	Timeout     time.Duration // how long names and attributes stay cached; 0: the contract's own
 	Coherent    bool          // cache=off: nothing is cached beyond the request
+	NoRing      bool          // requests arrive by /dev/fuse, also where io_uring could be had
 
 	FSName     string   // source in /proc/mounts; empty: "unionmount"
 	AllowOther bool     // other users may enter (always so for root's mounts)

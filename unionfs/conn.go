@@ -1,9 +1,14 @@
 package unionfs
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/unionfs/transport"
 )
 
 // conn is the FUSE face of an FS: every method of fuse.RawFileSystem. A method
@@ -26,12 +31,22 @@ func (c *conn) node(id uint64) *node {
 
 const maxWrite = 1 << 20
 
+// transport says how this connection is served.
+func (fs *FS) transport() transport.Config {
+	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
+	return transport.Config{
+		FS: c, Options: fs.settings(), Read: c.read, Lengthy: c.lengthy,
+		// A lock that is waited for keeps an entry of its processor's queue, and the
+		// unlock would need another: enough waiters would wait for ever.
+		Ring:  !fs.cfg.NoRing && !fs.forwardsLocks(),
+		Fault: func(what string, err error) { fs.cfg.Log.Error(what, "error", err) },
+	}
+}
+
 // settings are what this connection agrees on with the kernel.
-func (fs *FS) settings() *fuse.MountOptions {
-	extra := uint64(fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_DIRECT_IO_ALLOW_MMAP)
-	o := &fuse.MountOptions{
-		FsName: fs.source(), Name: "unionmount",
-		AllowOther:               fs.cfg.AllowOther,
+func (fs *FS) settings() fuse.MountOptions {
+	extra := uint64(fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_SETXATTR_EXT)
+	o := fuse.MountOptions{
 		MaxWrite:                 maxWrite,
 		MaxBackground:            64,
 		EnableAcl:                fs.acl,
@@ -40,6 +55,10 @@ func (fs *FS) settings() *fuse.MountOptions {
 		EnableLocks:              fs.forwardsLocks(),
 		DisableSplice:            true,
 		PanicHandler:             fs.panicked,
+		Logger:                   log.New(io.Discard, "", 0),
+	}
+	if fs.cfg.Log.Enabled(context.Background(), -8) { // below debug: every request
+		o.Debug, o.Logger = true, nil
 	}
 	if !fs.acl {
 		extra &^= fuse.CAP_DONT_MASK
@@ -72,8 +91,24 @@ func (fs *FS) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// Init has nothing to add to what NewServer agreed on.
+// Init is never called: package transport asks for nothing more than settings.
 func (c *conn) Init(s *fuse.Server) {}
+
+// lengthy tells that a change may mean to copy much data first.
+func (c *conn) lengthy(h *fuse.InHeader) bool {
+	n := c.fs.table.get(h.NodeId)
+	if n == nil {
+		return false
+	}
+	e := n.entry.Load()
+	if e.IsDir() { // a rename may copy a whole tree up, or a file that only it names
+		return true
+	}
+	return !e.Upper && e.Stat.Size > quickCopy
+}
+
+// quickCopy is how many bytes a copy-up copies about as quickly as a request changes threads.
+const quickCopy = 64 << 10
 
 // OnUnmount has nothing to do: Wait returns.
 func (c *conn) OnUnmount() {}

@@ -119,7 +119,7 @@ func (fs *FS) changeDir(dir *node, names ...string) error {
 // vacant makes sure that nm is free in dir and tells dir's path and whether
 // something below, or a whiteout, is hidden by what comes. Caller holds renameMu and dirMu.
 func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
-	if dir.gone.Load() {
+	if dir.isGone() {
 		return "", false, sys.ENOENT
 	}
 	if dir.routes[nm] != nil {
@@ -161,12 +161,12 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 		return nil, st, nil, err
 	}
 	s := dir.tree.stack
-	e := &layers.Entry{Upper: true, Stat: st, Ino: s.IDs.Number(st.Dev, st.Ino)}
+	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: s.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.intern(dir, nm, e, true)
 	if regular && !dir.tree.shared && sys.AccessMode(fd) == sys.O_RDWR {
 		fs.data.put(n, e, d)
 		if old := fs.data.touch(n); old != nil {
-			old.data.shed()
+			old.use().data.shed()
 		}
 	}
 	st, err = fs.countNames(n, e, st)
@@ -201,12 +201,12 @@ func (fs *FS) tmpfile(dir *node, in *fuse.InHeader, what cow.New) (*node, sys.St
 		d.release()
 		return nil, st, nil, err
 	}
-	e := &layers.Entry{Upper: true, Stat: st, Ino: dir.tree.stack.IDs.Number(st.Dev, st.Ino)}
+	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: dir.tree.stack.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.addNameless(dir.tree, e, pin)
 	if !dir.tree.shared {
 		fs.data.put(n, e, d)
 		if old := fs.data.touch(n); old != nil {
-			old.data.shed()
+			old.use().data.shed()
 		}
 	}
 	return n, st, d, nil
@@ -218,7 +218,7 @@ func (t *table) addNameless(tr *tree, e *layers.Entry, pin int) *node {
 	defer t.mu.Unlock()
 	n := t.add(tr, e)
 	n.pin.Store(int32(pin))
-	n.gone.Store(true)
+	n.use().gone.Store(true)
 	n.lookups = 1
 	return n
 }

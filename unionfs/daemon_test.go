@@ -3,6 +3,7 @@ package unionfs_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -52,7 +53,7 @@ func serveDaemon(spec string) error {
 	if err := fs.Mount(d.Mountpoint); err != nil {
 		return err
 	}
-	fmt.Println("ready")
+	fmt.Println("ready", fs.Transport())
 	fs.Wait()
 	return fs.Close()
 }
@@ -76,8 +77,9 @@ func (d *daemon) start() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		return fmt.Errorf("daemon not ready: %q %v; %v", line, err, d.cmd.Wait())
+	want := map[bool]string{true: "ready device\n", false: "ready io_uring\n"}[d.Config.NoRing]
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != want {
+		return fmt.Errorf("daemon not ready: %q, want %q; %v; %v", line, want, err, errors.Join(sys.DetachMount(d.Mountpoint), d.cmd.Wait()))
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (d *desc) release() {
 type nodeData struct {
 	mu      sync.Mutex
 	rd, wr  *desc         // each holds one reference; guarded by mu
-	opens   int           // handles of the kernel: not closed by age; guarded by mu
+	opens   int32         // handles of the kernel: not closed by age; guarded by mu
 	backing int32         // passthrough id of a volume's file; guarded by mu
 	elem    *list.Element // in descriptors.lru; guarded by descriptors.mu
 }
@@ -47,32 +47,37 @@ func (c *descriptors) init(max int) {
 
 // touch notes a use of n and returns a node whose turn it is to close, or nil.
 func (c *descriptors) touch(n *node) *node {
+	d := &n.use().data
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n.data.elem != nil {
-		c.lru.MoveToFront(n.data.elem)
+	if d.elem != nil {
+		c.lru.MoveToFront(d.elem)
 		return nil
 	}
-	n.data.elem = c.lru.PushFront(n)
+	d.elem = c.lru.PushFront(n)
 	if c.lru.Len() <= c.max {
 		return nil
 	}
 	old := c.lru.Remove(c.lru.Back()).(*node)
-	old.data.elem = nil
+	old.use().data.elem = nil
 	return old
 }
 
 // drop closes what n keeps open: its object has changed or is no longer needed.
 func (c *descriptors) drop(n *node) {
+	u := n.used.Load()
+	if u == nil {
+		return
+	}
 	c.mu.Lock()
-	if n.data.elem != nil {
-		c.lru.Remove(n.data.elem)
-		n.data.elem = nil
+	if u.data.elem != nil {
+		c.lru.Remove(u.data.elem)
+		u.data.elem = nil
 	}
 	c.mu.Unlock()
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	n.data.close()
+	u.data.mu.Lock()
+	defer u.data.mu.Unlock()
+	u.data.close()
 }
 
 // close lets go of both descriptors. Caller holds mu.
@@ -102,7 +107,7 @@ func (c *descriptors) closeAll() {
 func (fs *FS) file(n *node, write bool) (*desc, error) {
 	for {
 		e := n.entry.Load()
-		if d := n.data.take(write); d != nil {
+		if d := n.use().data.take(write); d != nil {
 			fs.data.touch(n)
 			return d, nil
 		}
@@ -115,7 +120,7 @@ func (fs *FS) file(n *node, write bool) (*desc, error) {
 		}
 		if fs.data.put(n, e, d) {
 			if old := fs.data.touch(n); old != nil {
-				old.data.shed()
+				old.use().data.shed()
 			}
 			return d, nil
 		}
@@ -140,14 +145,15 @@ func (d *nodeData) take(write bool) *desc {
 
 // put keeps d unless n's object has changed since e.
 func (c *descriptors) put(n *node, e *layers.Entry, d *desc) bool {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if now := n.entry.Load(); now.Upper != e.Upper {
+	data := &n.use().data
+	data.mu.Lock()
+	defer data.mu.Unlock()
+	if now := n.entry.Load(); now.Upper != e.Upper || now.Data() != e.Data() {
 		return false
 	}
-	slot := &n.data.rd
+	slot := &data.rd
 	if d.write {
-		slot = &n.data.wr
+		slot = &data.wr
 	}
 	if *slot != nil {
 		(*slot).release()
@@ -184,10 +190,16 @@ func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
 // openObject opens n's object read-only, or for writing with the access mode given.
 func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, error) {
 	if !e.Upper {
-		if write || len(e.Lowers) == 0 {
+		if write || !e.HasLower() {
 			return -1, sys.EROFS
 		}
-		return n.tree.stack.Lowers[e.Lowers[0].Layer].Open(e.Lowers[0].Path, sys.O_RDONLY)
+		return n.tree.stack.OpenData(e.Lower())
+	}
+	if data := e.Data(); data != nil && !write {
+		if data.Err != nil {
+			return -1, data.Err
+		}
+		return n.tree.stack.OpenData(data.Ref)
 	}
 	p, err := fs.pathFd(n)
 	if err != nil {
@@ -202,21 +214,23 @@ func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, e
 
 // opened counts a handle of the kernel's; d is what it has open of a volume's file.
 func (n *node) opened(d *desc) {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	n.data.opens++
-	if n.tree.shared && d != nil && n.data.rd == nil {
+	data := &n.use().data
+	data.mu.Lock()
+	defer data.mu.Unlock()
+	data.opens++
+	if n.tree.shared && d != nil && data.rd == nil {
 		d.refs.Add(1)
-		n.data.rd = d
+		data.rd = d
 	}
 }
 
 // closed ends one; with the last, nothing of a volume's file stays open.
 func (n *node) closed() {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	n.data.opens--
-	if n.tree.shared && n.data.opens == 0 {
-		n.data.close()
+	data := &n.use().data
+	data.mu.Lock()
+	defer data.mu.Unlock()
+	data.opens--
+	if n.tree.shared && data.opens == 0 {
+		data.close()
 	}
 }

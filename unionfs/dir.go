@@ -98,14 +98,14 @@ func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 
 func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Status {
 	dir := c.node(in.NodeId)
-	if dir.gone.Load() {
+	if dir.isGone() {
 		return fuse.OK // a removed directory has no names, not even its own
 	}
 	names, err := c.fs.readNames(dir, in.Offset == 0)
 	if err != nil {
 		return c.fs.status(err)
 	}
-	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino, Off: 1}) {
+	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}) {
 		return fuse.OK
 	}
 	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}) {
@@ -122,9 +122,9 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Statu
 
 func (fs *FS) parentIno(n *node) uint64 {
 	if at, ok := fs.table.place(n); ok {
-		return at.dir.ino
+		return at.dir.ino()
 	}
-	return n.ino
+	return n.ino()
 }
 
 // readNames reads the directory if it is read from its start, or its names are no longer at hand.
@@ -164,7 +164,7 @@ func (fs *FS) each(dir *node, visit func(layers.Name) error) error {
 // scan reads the names of dir from its layers, and those of routes.
 func (fs *FS) scan(dir *node) (names []layers.Name, err error) {
 	for nm, to := range dir.routes {
-		names = append(names, layers.Name{Name: nm, Ino: to.ino, Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
+		names = append(names, layers.Name{Name: nm, Ino: to.ino(), Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
 	}
 	err = fs.each(dir, func(found layers.Name) error {
 		if dir.routes[found.Name] == nil {

@@ -5,7 +5,7 @@
 //
 // Locks, to be acquired downwards only:
 //
-//	node.copyMu          one node at a time; held while staging; ancestors are finished first, never nested
+//	node.copyMu            one node at a time; held while staging; ancestors are finished first, never nested
 //	  FS.renameMu        read: derive an upper path, publish; write: rename only
 //	    node.dirMu       parent before child; two directories only with renameMu write-held
 //	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu

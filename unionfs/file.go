@@ -151,36 +151,45 @@ func (fs *FS) register(n *node, d *desc) (int32, bool) {
 	if !fs.passthrough || d == nil {
 		return 0, false
 	}
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.backing == backingUnknown {
-		id, errno := fs.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(d.fd)})
-		if errno != 0 {
+	data := &n.use().data
+	data.mu.Lock()
+	defer data.mu.Unlock()
+	if data.backing == backingUnknown {
+		id, err := fs.server.RegisterBacking(d.fd)
+		if err != nil {
 			id = backingNever
 		}
-		n.data.backing = id
+		data.backing = id
 	}
-	return n.data.backing, n.data.backing > 0
+	return data.backing, data.backing > 0
 }
 
 // unregister gives a backing id back when the kernel has forgotten the node.
 func (fs *FS) unregister(n *node) {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.backing > 0 {
-		fs.server.UnregisterBackingFd(n.data.backing)
-		n.data.backing = backingNever
+	u := n.used.Load()
+	if u == nil {
+		return
+	}
+	u.data.mu.Lock()
+	defer u.data.mu.Unlock()
+	if u.data.backing > 0 {
+		_ = fs.server.UnregisterBacking(u.data.backing) // the kernel has forgotten the node already
+		u.data.backing = backingNever
 	}
 }
 
 // statOpen stats a volume's file through a handle that has it open: its name may lead elsewhere by now.
 func (fs *FS) statOpen(n *node) (sys.Stat, bool) {
-	n.data.mu.Lock()
-	defer n.data.mu.Unlock()
-	if n.data.opens == 0 || n.data.rd == nil {
+	u := n.used.Load()
+	if u == nil {
 		return sys.Stat{}, false
 	}
-	st, err := sys.StatFd(n.data.rd.fd)
+	u.data.mu.Lock()
+	defer u.data.mu.Unlock()
+	if u.data.opens == 0 || u.data.rd == nil {
+		return sys.Stat{}, false
+	}
+	st, err := sys.StatFd(u.data.rd.fd)
 	return st, err == nil
 }
 
@@ -209,19 +218,35 @@ func (c *conn) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	return fuse.OK
 }
 
-// Read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
+// Read is read for a caller that wants it wrapped.
 func (c *conn) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	n, status := c.read(in, buf, false)
+	return fuse.ReadResultData(buf[:n]), status
+}
+
+// read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
+// now: EAGAIN rather than wait for the disk.
+func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 	n := c.node(in.NodeId)
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
-		return nil, c.fs.status(err)
+		return 0, c.fs.status(err)
 	}
 	defer d.release()
+	if now {
+		got, err := sys.PreadNow(d.fd, buf, int64(in.Offset))
+		switch err {
+		case nil:
+			return got, fuse.OK
+		case sys.EWOULDBLOK:
+			return 0, fuse.EAGAIN
+		} // whatever it is, it shows again below
+	}
 	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
 	if err != nil {
-		return nil, c.fs.status(c.fs.named(n, "read", err))
+		return 0, c.fs.status(c.fs.named(n, "read", err))
 	}
-	return fuse.ReadResultData(buf[:got]), fuse.OK
+	return got, fuse.OK
 }
 
 // Write writes data. The kernel has appended already in the union, whose size
@@ -266,7 +291,7 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if !n.entry.Load().Upper || c.fs.cfg.Volatile && !n.tree.shared {
 		return fuse.OK
 	}
-	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared)
+	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared && n.entry.Load().Data() == nil)
 	if err == sys.EACCES {
 		d, err = c.fs.fileOf(n, in.Fh, true, false)
 	}

@@ -6,11 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
 	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/layers"
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/transport"
 )
 
 // FS is one union: its layers, its upper, its volumes, and, once mounted, its connection.
@@ -19,7 +18,7 @@ type FS struct {
 	union  *tree
 	trees  []*tree // the union and every volume
 	acl    bool    // POSIX ACLs are offered
-	server *fuse.Server
+	server *transport.Server
 
 	passthrough bool // a volume's data may be reached by the file itself
 
@@ -29,7 +28,6 @@ type FS struct {
 	handles  handles
 	locks    lockFiles
 	lists    lists
-	trimmer  trimmer
 
 	mounted atomic.Bool
 }
@@ -40,7 +38,8 @@ type tree struct {
 	stack  *layers.Stack
 	writer *cow.Writer // nil: read-only
 	root   *node
-	shared bool // a volume: the host and other mounts change it too
+	nodes  map[uint64]*node // by st_ino; guarded by table.mu
+	shared bool             // a volume: the host and other mounts change it too
 }
 
 // dirDescriptors bounds the directory descriptors kept for one layer, so that
@@ -65,7 +64,6 @@ func Open(cfg Config) (fs *FS, err error) {
 	}
 	sys.Umask(0)
 	fs = &FS{cfg: cfg, acl: !cfg.NoACL}
-	fs.table.init()
 	fs.data.init(int(max(16, min(4096, limit/4))))
 	fs.handles.init()
 	defer func() {

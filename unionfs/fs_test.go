@@ -30,6 +30,7 @@ func mountUnion(t *testing.T, cfg unionfs.Config) string {
 	if err := fs.Mount(m); err != nil {
 		t.Fatal(err)
 	}
+	t.Log("requests arrive by", fs.Transport())
 	t.Cleanup(func() {
 		if err := sys.DetachMount(m); err != nil {
 			t.Error(err)
@@ -72,9 +73,9 @@ func dirs(t *testing.T) (lower, upper, work string) {
 }
 
 // TestPosix runs go-fuse's conformance functions in the union and in a routed
-// volume, on both connections.
+// volume, on every connection.
 func TestPosix(t *testing.T) {
-	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
+	for _, c := range connections() {
 		for _, volume := range []bool{false, true} {
 			for name, fn := range posixtest.All {
 				// It asks a process's second descriptor to conflict with its first,
@@ -83,9 +84,10 @@ func TestPosix(t *testing.T) {
 					continue
 				}
 				where := map[bool]string{false: "union", true: "volume"}[volume]
-				t.Run(string(io)+"/"+where+"/"+name, func(t *testing.T) {
+				t.Run(c.String()+"/"+where+"/"+name, func(t *testing.T) {
+					c.need(t)
 					lower, upper, work := dirs(t)
-					cfg := unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io}
+					cfg := c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work})
 					sub := ""
 					if volume {
 						sub = "vol"
@@ -101,8 +103,9 @@ func TestPosix(t *testing.T) {
 // TestListingGoesOn reads a directory to its end after names were copied up and
 // more other directories were read than listings are kept: every name once.
 func TestListingGoesOn(t *testing.T) {
-	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			lower, upper, work := dirs(t)
 			const names = 3000
 			for i := range names {
@@ -115,7 +118,7 @@ func TestListingGoesOn(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m := mountUnion(t, unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io})
+			m := mountUnion(t, c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work}))
 			fd, err := unix.Open(m, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 			if err != nil {
 				t.Fatal(err)

@@ -23,14 +23,14 @@ func TestKernelReadsWhatWeWrite(t *testing.T) {
 	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
 		t.Run(string(io), func(t *testing.T) {
 			seed := seed(t)
-			w := world{name: string(io), io: io, marks: startree.Kernel, calm: true}
+			w := world{name: string(io), connection: connection{io: io}, marks: startree.Kernel, calm: true}
 			b, ours, err := w.build(t, 1+int(seed%4), seed)
 			if err != nil {
 				t.Fatal(err)
 			}
 			turns, err := 2*times("TURNS", 2, 100), b.stop()
 			for turn := 0; turn < turns && err == nil; turn++ {
-				cfg := w.config(nil, seed+int64(turn))
+				cfg := w.run(nil, seed+int64(turn))
 				cfg.Ops, cfg.ShrinkFor, cfg.RemountEvery = 1500, -1, 500
 				cfg.Allow = bothAllow
 				if turn%2 == 0 {

@@ -57,7 +57,7 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 
 // entryIn asks the layers for nm in dir. Caller holds renameMu and dirMu.
 func (fs *FS) entryIn(dir *node, nm string) (*layers.Entry, error) {
-	if dir.gone.Load() {
+	if dir.isGone() {
 		return nil, sys.ENOENT
 	}
 	if len(nm) > 255 {
@@ -73,17 +73,15 @@ func (fs *FS) entryIn(dir *node, nm string) (*layers.Entry, error) {
 // freshStat returns the stat that e brought along if it is n's latest.
 func (fs *FS) freshStat(n *node, e *layers.Entry) (sys.Stat, error) {
 	now := n.entry.Load()
-	if now.Upper == e.Upper && n.pin.Load() < 0 && now.Index == e.Index && len(now.Lowers) == len(e.Lowers) {
-		return fs.countNames(n, e, e.Stat)
+	if now.Upper == e.Upper && n.pin.Load() < 0 && now.Index() == e.Index() && now.Lowers() == e.Lowers() {
+		return fs.countNames(n, e, e.Stat.Full())
 	}
 	return fs.statLocked(n)
 }
 
 // Forget takes the kernel's references away.
 func (c *conn) Forget(id, count uint64) {
-	dead := c.fs.table.forget(id, count)
-	c.fs.reapAll(dead)
-	c.fs.forgotten(len(dead))
+	c.fs.reapAll(c.fs.table.forget(id, count))
 }
 
 // Readlink reads a symbolic link.

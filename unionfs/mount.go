@@ -1,49 +1,45 @@
 package unionfs
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"slices"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/transport"
 )
 
 // Mount mounts the union at mountpoint and starts serving it in background
-// goroutines. It returns once the mount answers. A privileged process mounts by
-// mount(2), in whatever user namespace; another through fusermount3.
+// goroutines. It returns once the kernel has been answered first. A privileged
+// process mounts by mount(2), in whatever user namespace; another through fusermount3.
 func (fs *FS) Mount(mountpoint string) error {
-	o := fs.settings()
-	o.Logger = log.New(io.Discard, "", 0)
-	if fs.cfg.Log.Enabled(context.Background(), -8) { // below debug: every request
-		o.Debug, o.Logger = true, nil
-	}
-	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
 	words := fs.words()
 	fd, err := sys.MountFUSE(mountpoint, fs.source(), "unionmount", words, maxWrite)
-	switch {
-	case err == nil:
-		fs.server, err = fuse.NewServer(c, fmt.Sprintf("/dev/fd/%d", fd), o)
-		if err != nil {
-			err = errors.Join(err, sys.DetachMount(mountpoint))
-		}
-	case errors.Is(err, sys.EPERM) || errors.Is(err, sys.EACCES):
-		o.Options = append([]string{"default_permissions"}, words...)
-		fs.server, err = fuse.NewServer(c, mountpoint, o)
+	if errors.Is(err, sys.EPERM) || errors.Is(err, sys.EACCES) {
+		fd, err = sys.Fusermount(mountpoint, fs.options(words))
 	}
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", mountpoint, err)
 	}
-	fs.mounted.Store(true)
-	go fs.server.Serve()
-	if err := fs.server.WaitMount(); err != nil {
-		return fmt.Errorf("mount at %s: %w", mountpoint, err)
+	fs.server, err = transport.Start(fd, fs.transport())
+	if err != nil {
+		// Its end is the mount's: what is left of that answers ENOTCONN.
+		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), sys.DetachMount(mountpoint))
 	}
+	fs.mounted.Store(true)
 	return nil
+}
+
+// Transport tells how requests arrive, once mounted: "device" or "io_uring".
+func (fs *FS) Transport() string { return string(fs.server.Kind()) }
+
+// options are fusermount3's.
+func (fs *FS) options(words []string) []string {
+	o := append([]string{"default_permissions"}, words...)
+	if fs.cfg.AllowOther {
+		o = append(o, "allow_other")
+	}
+	return append(o, "fsname="+fs.source(), "subtype=unionmount", fmt.Sprintf("max_read=%d", maxWrite))
 }
 
 // words are mount(8)'s for this mount. A union without an upper is mounted

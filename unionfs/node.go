@@ -8,25 +8,30 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// node is one object that the kernel may know.
+// node is one object that the kernel may know. It has 80 bytes, a size that the
+// allocator has: there may be millions, and what only some need lies elsewhere.
 type node struct {
 	tree *tree  // immutable
-	id   uint64 // the kernel's number for it; immutable, never used again
-	ino  uint64 // st_ino; immutable
+	id   uint64 // the kernel's number for it; immutable
 
-	entry atomic.Pointer[layers.Entry]
-	pin   atomic.Int32 // descriptor of an object that no name leads to; -1 without
-	gone  atomic.Bool  // the union has no name of it any more
-
-	capsGone atomic.Bool // its capabilities were removed last (attr.go)
-
-	copyMu   sync.Mutex
-	data     nodeData
+	entry    atomic.Pointer[layers.Entry]
+	used     atomic.Pointer[usedPart]
 	*dirPart // of a directory; nil else; immutable
 
+	at      name   // a known name; dir is nil: none; guarded by table.mu
 	lookups uint64 // the kernel's references; guarded by table.mu
-	kids    int    // nodes that name this one as parent, and routes; guarded by table.mu
-	names   []name // known names, one of a directory; guarded by table.mu
+	kids    int32  // nodes that name this one as parent, and routes; guarded by table.mu
+
+	pin atomic.Int32 // descriptor of an object that no name leads to; -1 without
+}
+
+// usedPart is what a node needs that is read, changed or linked: most are only looked up.
+type usedPart struct {
+	copyMu   sync.Mutex
+	data     nodeData
+	gone     atomic.Bool // the union has no name of it any more
+	capsGone atomic.Bool // its capabilities were removed last (attr.go)
+	more     []name      // known names beside node.at; guarded by table.mu
 }
 
 // dirPart is what only a directory needs: most nodes are files.
@@ -42,75 +47,22 @@ type name struct {
 	name string
 }
 
-// table finds nodes by the kernel's number and by identity.
-type table struct {
-	mu    sync.Mutex
-	byID  map[uint64]*node  // guarded by mu
-	byKey map[nodeKey]*node // guarded by mu
-	next  uint64            // guarded by mu
-	many  bool              // what tune decided; guarded by mu
-}
-
-type nodeKey struct {
-	tree *tree
-	ino  uint64
-}
-
-func (t *table) init() {
-	t.byID = make(map[uint64]*node)
-	t.byKey = make(map[nodeKey]*node)
-	t.next = 1
-}
-
-// add makes a node. Caller holds mu.
-func (t *table) add(tr *tree, e *layers.Entry) *node {
-	n := &node{tree: tr, id: t.next, ino: e.Ino}
-	t.next++
-	n.pin.Store(-1)
-	n.entry.Store(e)
-	if e.IsDir() {
-		n.dirPart = new(dirPart)
+// use returns n's usedPart, made if missing.
+func (n *node) use() *usedPart {
+	if u := n.used.Load(); u != nil {
+		return u
 	}
-	t.byID[n.id] = n
-	t.byKey[nodeKey{tr, e.Ino}] = n
-	t.tune()
-	return n
+	n.used.CompareAndSwap(nil, new(usedPart))
+	return n.used.Load()
 }
 
-// addRoot makes the root of a tree, or a directory that only routes need; it stays for ever.
-func (t *table) addRoot(tr *tree, e *layers.Entry) *node {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.add(tr, e)
-	n.kids = 1
-	return n
-}
+// ino is st_ino; it never changes.
+func (n *node) ino() uint64 { return n.entry.Load().Ino }
 
-// get finds the node of a request; the kernel names only nodes that it holds.
-func (t *table) get(id uint64) *node {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.byID[id]
-}
-
-// intern finds or makes the node of what a lookup of nm in dir found, notes the
-// name and counts one reference of the kernel if counted is set.
-func (t *table) intern(dir *node, nm string, e *layers.Entry, counted bool) *node {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.byKey[nodeKey{dir.tree, e.Ino}]
-	if n != nil && !sameObject(n, e) {
-		delete(t.byKey, nodeKey{dir.tree, e.Ino})
-		n = nil
-	}
-	if n == nil {
-		n = t.add(dir.tree, e)
-	}
-	t.addName(n, dir, nm)
-	if counted {
-		n.lookups++
-	}
-	return n
+// isGone tells that the union has no name of it any more.
+func (n *node) isGone() bool {
+	u := n.used.Load()
+	return u != nil && u.gone.Load()
 }
 
 // sameObject tells whether a found entry is what the node stands for. Numbers
@@ -124,190 +76,13 @@ func sameObject(n *node, e *layers.Entry) bool {
 	if old.Upper == e.Upper {
 		return old.Stat.Ino == e.Stat.Ino && old.Stat.Dev == e.Stat.Dev
 	}
-	// One was seen before a copy-up, the other after it. An upper object that was
-	// never copied up has its own number: that of a lower one which vanished.
-	up := e
+	// One was seen before a copy-up, the other after it: of a hard link, in the
+	// moment between, as all else is looked up and copied up under one lock. Any
+	// other pair are two objects of one number: a link that was broken, say.
 	if old.Upper {
-		up = old
+		return n.tree.stack.SameLink(e, old.Index())
 	}
-	return n.tree.stack.IDs.Number(up.Stat.Dev, up.Stat.Ino) != n.ino
-}
-
-// addName notes a name; a directory has one. Caller holds mu.
-func (t *table) addName(n, dir *node, nm string) {
-	for _, have := range n.names {
-		if have.dir == dir && have.name == nm {
-			return
-		}
-	}
-	n.gone.Store(false)
-	dir.kids++
-	if n.entry.Load().IsDir() {
-		for _, old := range n.names {
-			old.dir.kids--
-		}
-		n.names = n.names[:0]
-	}
-	n.names = append(n.names, name{dir, nm})
-}
-
-// dropName forgets a name and tells how many are left. Caller holds mu.
-func (t *table) dropName(n, dir *node, nm string) int {
-	for i, have := range n.names {
-		if have.dir == dir && have.name == nm {
-			n.names = append(n.names[:i:i], n.names[i+1:]...)
-			dir.kids--
-			break
-		}
-	}
-	return len(n.names)
-}
-
-// known counts the names that are known of n.
-func (t *table) known(n *node) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(n.names)
-}
-
-// path derives where n is in its tree; false: no known name leads to it. The
-// caller holds renameMu, or the answer may be old when it arrives.
-func (t *table) path(n *node) (string, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.pathLocked(n)
-}
-
-func (t *table) pathLocked(n *node) (string, bool) {
-	var parts [32]string
-	rev := parts[:0]
-	for n != n.tree.root {
-		if len(n.names) == 0 {
-			return "", false
-		}
-		rev = append(rev, n.names[0].name)
-		n = n.names[0].dir
-	}
-	size := max(0, len(rev)-1)
-	for _, p := range rev {
-		size += len(p)
-	}
-	buf := make([]byte, 0, size)
-	for i := len(rev) - 1; i >= 0; i-- {
-		buf = append(buf, rev[i]...)
-		if i > 0 {
-			buf = append(buf, '/')
-		}
-	}
-	return string(buf), true
-}
-
-// place returns one known name of n.
-func (t *table) place(n *node) (name, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(n.names) == 0 {
-		return name{}, false
-	}
-	return n.names[0], true
-}
-
-// has tells whether n is known under that name.
-func (t *table) has(n, dir *node, nm string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, have := range n.names {
-		if have.dir == dir && have.name == nm {
-			return true
-		}
-	}
-	return false
-}
-
-// move changes n's name.
-func (t *table) move(n *node, from, to name) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dropName(n, from.dir, from.name)
-	t.addName(n, to.dir, to.name)
-}
-
-// detach takes n out of the identities: its number may come again for another object.
-func (t *table) detach(n *node) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.unkey(n)
-}
-
-// rekey makes n found by its copy's own number too, for a copy that can't carry
-// the origin: a lookup would make a second node of the same object.
-func (t *table) rekey(n *node) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.byKey[nodeKey{n.tree, n.copyIno()}] = n
-}
-
-// copyIno is the number of n's object in upper, which it is found by unless the object tells its origin.
-func (n *node) copyIno() uint64 {
-	e := n.entry.Load()
-	if !e.Upper || e.IsDir() {
-		return n.ino
-	}
-	return n.tree.stack.IDs.Number(e.Stat.Dev, e.Stat.Ino)
-}
-
-// unkey forgets n's numbers. Caller holds mu.
-func (t *table) unkey(n *node) {
-	for _, ino := range [...]uint64{n.ino, n.copyIno()} {
-		if key := (nodeKey{n.tree, ino}); t.byKey[key] == n {
-			delete(t.byKey, key)
-		}
-	}
-}
-
-// count adds a reference of the kernel.
-func (t *table) count(n *node) {
-	t.mu.Lock()
-	n.lookups++
-	t.mu.Unlock()
-}
-
-// forget takes references of the kernel away and returns the nodes that nobody needs any more.
-func (t *table) forget(id, count uint64) (dead []*node) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.byID[id]
-	if n == nil {
-		return nil
-	}
-	n.lookups -= min(count, n.lookups)
-	return t.reap(n, nil)
-}
-
-// reap removes n and then its ancestors as far as nothing holds them. Caller holds mu.
-func (t *table) reap(n *node, dead []*node) []*node {
-	if n.lookups > 0 || n.kids > 0 || t.byID[n.id] != n {
-		return dead
-	}
-	delete(t.byID, n.id)
-	t.unkey(n)
-	dead = append(dead, n)
-	names := n.names
-	n.names = nil
-	for _, nm := range names {
-		nm.dir.kids--
-		dead = t.reap(nm.dir, dead)
-	}
-	return dead
-}
-
-// closeAll lets go of every pin.
-func (t *table) closeAll() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, n := range t.byID {
-		n.unpin()
-	}
+	return n.tree.stack.SameLink(old, e.Index())
 }
 
 // unpin closes the descriptor that kept a nameless object.

@@ -23,10 +23,11 @@ func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
 		}
 		e := n.entry.Load()
 		switch {
-		case e.Index != "":
-			return n.tree.stack.Index.PathFd(e.Index)
-		case !e.Upper && len(e.Lowers) > 0:
-			return n.tree.stack.Lowers[e.Lowers[0].Layer].PathFd(e.Lowers[0].Path)
+		case e.Index() != "":
+			return n.tree.stack.Index.PathFd(e.Index())
+		case !e.Upper && e.HasLower():
+			low := e.Lower()
+			return n.tree.stack.Lowers[low.Layer].PathFd(low.Path)
 		case !e.Upper:
 			return -1, sys.ENOENT // a directory that exists only for a route
 		}
@@ -73,13 +74,13 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		}
 		e := n.entry.Load()
 		switch {
-		case e.Index != "":
-			if st, err = n.tree.stack.Index.Stat(e.Index); err == nil {
+		case e.Index() != "":
+			if st, err = n.tree.stack.Index.Stat(e.Index()); err == nil {
 				return fs.countNames(n, e, st)
 			}
 			return st, err
 		case !e.Upper:
-			return fs.countNames(n, e, e.Stat)
+			return fs.countNames(n, e, e.Stat.Full())
 		}
 		p, ok := fs.table.path(n)
 		if !ok {
@@ -100,19 +101,22 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 
 // countNames sets the link count that the union shows.
 func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error) {
+	if data := e.Data(); data != nil && data.Err == nil {
+		st.Blocks = data.Blocks
+	}
 	switch {
 	case e.IsDir():
 		// Counting the directories of a merged one isn't worth it: 1 says "not counted" (ovl_getattr).
-		if len(e.Lowers) > 1 || e.Upper && len(e.Lowers) > 0 || n.routes != nil || fs.cfg.StaticNlink {
+		if e.Lowers() > 1 || e.Upper && e.HasLower() || n.routes != nil || fs.cfg.StaticNlink {
 			st.Nlink = 1
 		}
-	case e.Index != "":
-		count, err := fs.union.stack.Index.Nlink(e.Index, &st, func() (uint64, error) { return fs.lowerNlink(e) })
+	case e.Index() != "":
+		count, err := fs.union.stack.Index.Nlink(e.Index(), &st, func() (uint64, error) { return fs.lowerNlink(e) })
 		if err != nil {
 			return st, err
 		}
 		st.Nlink = count
-	case !e.Upper && n != nil && n.gone.Load():
+	case !e.Upper && n != nil && n.isGone():
 		st.Nlink = 0
 	}
 	return st, nil
@@ -120,11 +124,24 @@ func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error
 
 // lowerNlink is the link count of the lower object that e was copied from.
 func (fs *FS) lowerNlink(e *layers.Entry) (uint64, error) {
-	if len(e.Lowers) == 0 {
+	if !e.HasLower() {
 		return 0, sys.EIO
 	}
-	st, err := fs.union.stack.Lowers[e.Lowers[0].Layer].Stat(e.Lowers[0].Path)
+	low := e.Lower()
+	st, err := fs.union.stack.Lowers[low.Layer].Stat(low.Path)
 	return uint64(st.Nlink), err
+}
+
+// amend replaces n's entry by a changed copy.
+func (n *node) amend(change func(e *layers.Entry)) *layers.Entry {
+	for {
+		old := n.entry.Load()
+		next := *old
+		change(&next)
+		if n.entry.CompareAndSwap(old, &next) {
+			return &next
+		}
+	}
 }
 
 // keep pins n's object before its last known name goes. The caller holds the

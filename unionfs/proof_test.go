@@ -58,7 +58,7 @@ func (w world) share(all int) int {
 	if w.user || w.way != "" {
 		return all / 10
 	}
-	return all * 35 / 100
+	return all * 70 / 100 / len(connections())
 }
 
 // deviates says that a plain user's union is known not to be its plain copy yet (docs/semantics.md, "Known faults");
@@ -71,7 +71,7 @@ func TestModel(t *testing.T) {
 			return
 		}
 		seed := seed(t)
-		cfg := w.config(w.state(t, 1+int(seed%8), seed), seed)
+		cfg := w.run(w.state(t, 1+int(seed%8), seed), seed)
 		cfg.Ops, cfg.Log, cfg.Atimes = w.share(size(100_000, 10_000_000)), t.Logf, os.Getenv("ATIMES") != ""
 		if long() {
 			cfg.CompareEvery = 20_000
@@ -88,7 +88,7 @@ func TestConcurrent(t *testing.T) {
 			return
 		}
 		seed := seed(t)
-		cfg := w.config(w.state(t, 3, seed, model.Tops(4)...), seed)
+		cfg := w.run(w.state(t, 3, seed, model.Tops(4)...), seed)
 		cfg.Workers, cfg.Log = 4, t.Logf
 		cfg.Ops = w.share(size(10_000, 200_000))
 		if err := model.Concurrent(cfg); err != nil {
@@ -104,7 +104,7 @@ func TestCrash(t *testing.T) {
 			return
 		}
 		seed := seed(t)
-		cfg := w.config(w.state(t, 3, seed), seed)
+		cfg := w.run(w.state(t, 3, seed), seed)
 		cfg.Log = t.Logf
 		if err := model.Crash(cfg, times("KILLS", 10, 75), 300*time.Millisecond); err != nil {
 			t.Fatal(err)
@@ -148,8 +148,9 @@ func asRoot(do func() error) func() error {
 
 // TestChownOfNothing: chown(-1, -1) changes no owner and takes setuid and setgid away.
 func TestChownOfNothing(t *testing.T) {
-	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			lower, upper, work := dirs(t)
 			if err := unix.Mknod(lower+"/file", unix.S_IFREG|0o755, 0); err != nil {
 				t.Fatal(err)
@@ -157,7 +158,7 @@ func TestChownOfNothing(t *testing.T) {
 			if err := unix.Chmod(lower+"/file", 0o6755); err != nil {
 				t.Fatal(err)
 			}
-			m := mountUnion(t, unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work, IO: io})
+			m := mountUnion(t, c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work}))
 			if err := unix.Chown(m+"/file", -1, -1); err != nil {
 				t.Fatal(err)
 			}

@@ -79,17 +79,20 @@ func (fs *FS) indexFirst(dir *node, nm string) error {
 // unlinkLocked removes a name that leads to n. Caller holds renameMu and dirMu.
 func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 	t := dir.tree
+	if err := fs.fixed(n); err != nil {
+		return err
+	}
 	inUpper, whiteout, err := fs.presence(dir, at, nm)
 	if err != nil {
 		return err
 	}
-	if n.entry.Load().Index != "" {
+	if n.entry.Load().Index() != "" {
 		if err := fs.linkUp(n, dir, at, nm); err != nil {
 			return err
 		}
 		inUpper = true
 	}
-	last := fs.table.known(n) <= 1 && n.entry.Load().Index == ""
+	last := fs.table.known(n) <= 1 && n.entry.Load().Index() == ""
 	if last {
 		if err := fs.keep(n); err != nil {
 			return err
@@ -99,6 +102,24 @@ func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 		return err
 	}
 	return fs.nameGone(n, dir, nm)
+}
+
+// fixed returns EPERM for what lies in a lower and is immutable there: no name of
+// it may go, as below. A copy-up of it is refused too (cow.StageCopy).
+func (fs *FS) fixed(n *node) error {
+	e := n.entry.Load()
+	if e.Upper || e.Lowers() == 0 {
+		return nil
+	}
+	fd, err := fs.pathFdLocked(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	if sys.Immutable(fd) {
+		return sys.EPERM
+	}
+	return nil
 }
 
 // presence tells whether upper has nm and whether a lower shows it. Caller holds renameMu and dirMu.
@@ -120,13 +141,13 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 	left := fs.table.dropName(n, dir, nm)
 	fs.table.mu.Unlock()
 	e := n.entry.Load()
-	if e.Index != "" {
+	if e.Index() != "" {
 		return fs.indexedNameGone(n, e)
 	}
 	if left > 0 {
 		return nil
 	}
-	n.gone.Store(true)
+	n.use().gone.Store(true)
 	if pin := n.pin.Load(); pin >= 0 {
 		// Names that nobody has looked up yet may be left; the number then stays this object's.
 		if st, err := sys.StatAt(int(pin), ""); err == nil && st.Nlink > 0 && !e.IsDir() {
@@ -139,24 +160,22 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 
 // indexedNameGone drops the index entry of an object that lost its last name in the union.
 func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
-	st, err := n.tree.stack.Index.Stat(e.Index)
+	st, err := n.tree.stack.Index.Stat(e.Index())
 	if err != nil {
 		return err
 	}
 	if st, err = fs.countNames(n, e, st); err != nil || st.Nlink > 0 {
 		return err
 	}
-	fd, err := n.tree.stack.Index.PathFd(e.Index)
+	fd, err := n.tree.stack.Index.PathFd(e.Index())
 	if err != nil {
 		return err
 	}
 	n.pin.Store(int32(fd))
-	next := *e
-	next.Index = ""
-	n.entry.Store(&next)
-	n.gone.Store(true)
+	n.amend((*layers.Entry).DropIndex)
+	n.use().gone.Store(true)
 	fs.table.detach(n)
-	return n.tree.writer.DropIndex(e.Index)
+	return n.tree.writer.DropIndex(e.Index())
 }
 
 func (fs *FS) rmdir(dir *node, nm string) error {
@@ -176,6 +195,9 @@ func (fs *FS) rmdirLocked(n, dir *node, at, nm string) error {
 	n.dirMu.Lock() // nobody makes a name in it from here on
 	defer n.dirMu.Unlock()
 	if err := fs.empty(n, layers.Join(at, nm)); err != nil {
+		return err
+	}
+	if err := fs.fixed(n); err != nil {
 		return err
 	}
 	inUpper, whiteout, err := fs.presence(dir, at, nm)

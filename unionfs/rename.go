@@ -23,7 +23,7 @@ func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName str
 	err := r.run()
 	for _, id := range r.moved {
 		// Its cached listing names the former parent as "..". No lock is held here.
-		c.fs.server.InodeNotify(id, 0, 0)
+		_ = c.fs.server.InvalidateInode(id, 0, 0) // ENOENT: the kernel doesn't hold it
 	}
 	return c.fs.status(err)
 }
@@ -111,7 +111,7 @@ type side struct {
 func (r *renaming) find(at name) (s side, err error) {
 	s.name = at
 	var ok bool
-	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.gone.Load() {
+	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.isGone() {
 		return s, sys.ENOENT
 	}
 	n, _, err := r.fs.lookupLocked(at.dir, at.name, true)
@@ -162,7 +162,7 @@ func (r *renaming) locked() (done bool, err error) {
 // ready tells whether the object was brought up; it may have been replaced meanwhile.
 func (r *renaming) ready(s side) bool {
 	e := s.n.entry.Load()
-	return s.n.tree.shared || e.Upper && (!e.Merged() || r.fs.redirects())
+	return s.n.tree.shared || e.Upper && e.Data() == nil && (!e.Merged() || r.fs.redirects())
 }
 
 func (r *renaming) permitted(src, dst side) error {
@@ -175,6 +175,9 @@ func (r *renaming) permitted(src, dst side) error {
 		return sys.EEXIST
 	case dst.n == src.n:
 		return nil
+	}
+	if err := r.fs.fixed(dst.n); err != nil {
+		return err
 	}
 	from, to := src.n.entry.Load().IsDir(), dst.n.entry.Load().IsDir()
 	switch {
@@ -191,7 +194,7 @@ func (r *renaming) permitted(src, dst side) error {
 // linkUp gives indexed hard links their own names in upper, so that counting follows the names.
 func (r *renaming) linkUp(sides ...*side) error {
 	for _, s := range sides {
-		if s.n == nil || s.n.entry.Load().Index == "" || s.inUpper {
+		if s.n == nil || s.n.entry.Load().Index() == "" || s.inUpper {
 			continue
 		}
 		if err := r.fs.linkUp(s.n, s.dir, s.at, s.name.name); err != nil {
@@ -208,8 +211,8 @@ func (r *renaming) marks(s, other side) (redirect string, opaque bool) {
 	switch {
 	case !e.IsDir() || s.n.tree.shared:
 		return "", false
-	case len(e.Lowers) > 0:
-		return "/" + e.LowerPath, false
+	case e.HasLower():
+		return "/" + e.LowerPath(), false
 	}
 	return "", other.inLower
 }
@@ -236,7 +239,7 @@ func (r *renaming) move(src, dst side) error {
 	cleared, err := src.dir.tree.writer.Rename(m)
 	if cleared {
 		next := *dst.n.entry.Load()
-		next.Lowers = nil
+		next.DropLowers()
 		dst.n.entry.Store(&next)
 	}
 	if err != nil {
@@ -260,7 +263,7 @@ func (r *renaming) noteMoved(n *node) {
 }
 
 func (r *renaming) keepTarget(n *node) error {
-	if n.entry.Load().Index != "" || r.fs.table.known(n) > 1 {
+	if n.entry.Load().Index() != "" || r.fs.table.known(n) > 1 {
 		return nil
 	}
 	return r.fs.keep(n)
@@ -283,7 +286,7 @@ func (r *renaming) swap(src, dst side) error {
 // hasOrigin tells whether n's upper object shows the number of a lower one.
 func (fs *FS) hasOrigin(n *node) bool {
 	e := n.entry.Load()
-	return !n.tree.shared && n.ino != n.tree.stack.IDs.Number(e.Stat.Dev, e.Stat.Ino)
+	return !n.tree.shared && n.ino() != n.tree.stack.IDs.Number(uint64(e.Stat.Dev), e.Stat.Ino)
 }
 
 // exchange swaps the names of two nodes.
@@ -300,7 +303,7 @@ func (t *table) exchange(a *node, nameA name, b *node, nameB name) {
 // everything below it: where its lower part can't be told where it went.
 func (fs *FS) flatten(n *node) error {
 	e := n.entry.Load()
-	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath)
+	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath())
 	for range retries {
 		var names []string // collected first: a copy-up needs the directory that each holds
 		err := fs.each(n, func(found layers.Name) error {
@@ -312,7 +315,7 @@ func (fs *FS) flatten(n *node) error {
 		}
 		for _, nm := range names {
 			if err := fs.flattenChild(n, nm); err != nil {
-				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath, nm), err)
+				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath(), nm), err)
 			}
 		}
 		if done, err := fs.makeOpaque(n); done || err != nil {
@@ -341,7 +344,7 @@ func (fs *FS) flattenChild(dir *node, nm string) error {
 	if e.Merged() {
 		return fs.flatten(n)
 	}
-	if e.Index == "" {
+	if e.Index() == "" {
 		return nil
 	}
 	fs.renameMu.RLock()
@@ -379,7 +382,7 @@ func (fs *FS) makeOpaque(n *node) (done bool, err error) {
 		return false, err
 	}
 	next := *n.entry.Load()
-	next.Lowers = nil
+	next.DropLowers()
 	n.entry.Store(&next)
 	return true, nil
 }

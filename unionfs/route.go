@@ -68,7 +68,7 @@ func (fs *FS) openVolume(v Volume) (*node, error) {
 		return nil, err
 	}
 	if file != "" {
-		e = &layers.Entry{Upper: true, Stat: st, Ino: t.stack.IDs.Number(st.Dev, st.Ino)}
+		e = &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: t.stack.IDs.Number(st.Dev, st.Ino)}
 	}
 	t.root = fs.table.addRoot(t, e)
 	if file != "" {
@@ -160,12 +160,12 @@ func (fs *FS) walk(dir *node, nm string) (n *node, link string, err error) {
 // makeWay makes a directory that exists only for a route below it.
 func (fs *FS) makeWay(dir *node, nm string) *node {
 	now := sys.Timespec{Sec: time.Now().Unix()}
-	e := &layers.Entry{LowerPath: layers.Join(dir.entry.Load().LowerPath, nm)}
-	e.Stat.Mode, e.Stat.Nlink, e.Stat.Blksize = sys.S_IFDIR|0o755, 2, 4096
-	e.Stat.Uid, e.Stat.Gid = uint32(sys.Geteuid()), uint32(sys.Getegid())
-	e.Stat.Atim, e.Stat.Mtim, e.Stat.Ctim = now, now, now
-	e.Ino = dir.tree.stack.IDs.Invent()
-	n := fs.table.addRoot(dir.tree, e)
+	st := sys.Stat{
+		Mode: sys.S_IFDIR | 0o755, Nlink: 2, Blksize: 4096,
+		Uid: uint32(sys.Geteuid()), Gid: uint32(sys.Getegid()), Atim: now, Mtim: now, Ctim: now,
+	}
+	at := layers.Join(dir.entry.Load().LowerPath(), nm)
+	n := fs.table.addRoot(dir.tree, layers.BareDir(at, layers.Compact(&st), dir.tree.stack.IDs.Invent()))
 	fs.route(dir, nm, n)
 	return n
 }

@@ -1,6 +1,7 @@
 package unionfs
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/unionmount/unionmount/cow"
@@ -8,62 +9,85 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// ensureUpper makes sure that upper has n's object, whole or cut to limit bytes:
-// the one door to copy-up. Its parents come first. EROFS: there is no upper.
-// The caller holds no lock.
+// ensureUpper makes sure that upper has n's object, data and all, whole or cut to
+// limit bytes: the one door to copy-up. Its parents come first. EROFS: there is no
+// upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
-	if n.entry.Load().Upper {
+	if e := n.entry.Load(); e.Upper && e.Data() == nil {
 		return nil
 	}
 	w := n.tree.writer
 	if w == nil {
 		return sys.EROFS
 	}
-	if at, ok := fs.table.place(n); ok {
+	for i, at := range fs.table.places(n) {
+		if i > 0 && !fs.unindexed(n) {
+			break
+		}
 		if err := fs.ensureUpper(at.dir, cow.Whole); err != nil {
 			return err
 		}
 	}
-	n.copyMu.Lock()
-	defer n.copyMu.Unlock()
+	n.use().copyMu.Lock()
+	defer n.use().copyMu.Unlock()
 	e := n.entry.Load()
-	if e.Upper {
+	switch {
+	case e.Upper && e.Data() == nil:
 		return nil
-	}
-	if len(e.Lowers) == 0 {
+	case e.Upper:
+		return fs.complete(n, e.Data(), limit)
+	case !e.HasLower():
 		return fs.makeRouteDir(n, e)
 	}
-	staged, err := w.StageCopy(n.tree.stack, e.Lowers[0], limit)
+	staged, err := w.StageCopy(n.tree.stack, e.Lower(), limit)
 	if err != nil {
 		return err
 	}
 	if err := fs.publish(n, e, staged); err != nil {
 		staged.Discard()
-		return fmt.Errorf("publish the copy of %q: %w", e.Lowers[0].Path, err)
+		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
 	return nil
 }
 
-// publish makes a staged copy of n visible and swaps the entry. Caller holds n.copyMu.
+// complete gives a metacopy in upper the data that it lacks. Caller holds n.use().copyMu.
+func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
+	if data.Err != nil && limit > 0 {
+		return data.Err
+	}
+	fd, err := fs.pathFd(n)
+	if err != nil {
+		return err
+	}
+	defer sys.Close(fd)
+	if err := n.tree.writer.Complete(n.tree.stack, fd, data.Ref, limit); err != nil {
+		return err
+	}
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
+	}
+	n.amend(func(e *layers.Entry) { e.Complete(&st) })
+	fs.data.drop(n)
+	return nil
+}
+
+// publish makes a staged copy of n visible and swaps the entry. Caller holds n.use().copyMu.
 func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
-	next := *e
-	next.Upper = true
-	var err error
-	if next.Stat, err = staged.Stat(); err != nil {
+	st, err := staged.Stat()
+	if err != nil {
 		return err
 	}
+	next := *e
+	next.CopyUp(&st, staged.Index())
 	if staged.Index() != "" {
 		if err := staged.PublishIndex(); err != nil {
 			return err
 		}
-		next.Index = staged.Index()
 		fs.swap(n, &next)
 		return fs.linkName(n)
-	}
-	if !e.IsDir() {
-		next.Lowers = nil
 	}
 	for {
 		at, ok := fs.table.place(n)
@@ -75,10 +99,55 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 			at.dir.dirMu.Unlock()
 			continue
 		}
+		linked := fs.unindexed(n)
 		err := fs.publishAt(n, &next, staged, at)
 		at.dir.dirMu.Unlock()
+		if err != nil || !linked {
+			return err
+		}
+		return fs.publishLinks(n, at)
+	}
+}
+
+// unindexed tells whether n is a hard link of a lower that the index can't hold:
+// the count of its names has no place on a special file where marks are user.*.
+func (fs *FS) unindexed(n *node) bool {
+	e := n.entry.Load()
+	return !e.IsDir() && !e.IsRegular() && e.Stat.Nlink > 1 && n.tree.stack.MarksPrefix == layers.PrefixUser
+}
+
+// publishLinks gives the copy published at first the other names that n is known
+// by: the kernel takes them for one file. A name that nobody has looked up yet
+// stays below and leaves the others. Caller holds renameMu.
+func (fs *FS) publishLinks(n *node, first name) error {
+	fd, err := fs.pathFdLocked(n)
+	if err != nil {
 		return err
 	}
+	defer sys.Close(fd)
+	for _, at := range fs.table.places(n) {
+		if at == first || !at.dir.entry.Load().Upper {
+			continue
+		}
+		if err := fs.publishLink(n, at, fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (fs *FS) publishLink(n *node, at name, fd int) error {
+	at.dir.dirMu.Lock()
+	defer at.dir.dirMu.Unlock()
+	dir, ok := fs.table.path(at.dir)
+	if !ok || !fs.table.has(n, at.dir, at.name) {
+		return nil
+	}
+	err := fs.keepTimes(n.tree, dir, func() error { return n.tree.writer.Link(fd, dir, at.name, false, false) })
+	if errors.Is(err, sys.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // publishAt publishes below a parent whose times stay as they are: a copy-up
@@ -91,8 +160,8 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
 	if err == nil {
 		fs.swap(n, next)
-		if kind := next.Stat.Mode & sys.S_IFMT; n.tree.writer.Prefix == layers.PrefixUser && kind != sys.S_IFREG && kind != sys.S_IFDIR {
-			fs.table.rekey(n) // user.* attributes are for files and directories only
+		if !next.IsDir() && !staged.HasOrigin() {
+			fs.alias(n, next)
 		}
 	}
 	return err
@@ -153,7 +222,7 @@ func (fs *FS) swap(n *node, next *layers.Entry) {
 	fs.data.drop(n)
 }
 
-// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.copyMu.
+// makeRouteDir makes a directory that so far existed only as the way to a volume. Caller holds n.use().copyMu.
 func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
@@ -172,25 +241,27 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 		return err
 	}
 	defer sys.Close(fd)
-	next := *e
-	next.Upper = true
-	if next.Stat, err = sys.StatAt(fd, ""); err == nil {
-		fs.swap(n, &next)
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return err
 	}
-	return err
+	next := *e
+	next.CopyUp(&st, "")
+	fs.swap(n, &next)
+	return nil
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
 // moved or removed. Caller holds renameMu and dir's dirMu (or renameMu for writing).
 func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	e := n.entry.Load()
-	if e.Index == "" {
+	if e.Index() == "" {
 		return nil
 	}
 	if _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err != sys.ENOENT {
 		return err
 	}
-	st, err := n.tree.stack.Index.Stat(e.Index)
+	st, err := n.tree.stack.Index.Stat(e.Index())
 	if err != nil {
 		return err
 	}
@@ -201,7 +272,7 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	if err != nil {
 		return err
 	}
-	return n.tree.writer.LinkUp(e.Index, at, nm, uint64(st.Nlink), lower)
+	return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower)
 }
 
 // lowerNlinkAt is the link count of the lower object that shows as nm in dir.

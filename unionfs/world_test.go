@@ -25,8 +25,8 @@ const plainUser = 65534
 
 // world says where a suite runs: what is mounted, by whom, and which part of it is compared.
 type world struct {
-	name  string
-	io    unionfs.IO
+	name string
+	connection
 	user  bool   // a plain user mounts and acts; most of the layers are his, the rest root's
 	way   string // into a volume, "bind" or "fuse", to which the suite is confined; "": it runs in the union
 	marks startree.Marks
@@ -34,21 +34,24 @@ type world struct {
 	calm  bool   // no whiteouts of nothing, see startree.Options.NoStrays
 }
 
-// worlds are the two connections as root, a plain user's mount, and a volume by both ways.
+// worlds are each connection as root, a plain user's mount, and a volume by both ways.
 func worlds() []world {
-	return []world{
-		{name: "cached", io: unionfs.IOCached, marks: startree.Kernel | startree.UserXattr | startree.OCI},
-		{name: "open", io: unionfs.IOOpen, marks: startree.Kernel | startree.UserXattr | startree.OCI},
-		{name: "user", io: unionfs.IOOpen, user: true, marks: startree.UserXattr | startree.OCI},
-		{name: "volume-fuse", io: unionfs.IOOpen, way: "fuse", marks: startree.Kernel},
-		{name: "volume-bind", io: unionfs.IOCached, way: "bind", marks: startree.Kernel},
+	var all []world
+	for _, c := range connections() {
+		all = append(all, world{name: c.String(), connection: c, marks: startree.Kernel | startree.UserXattr | startree.OCI})
 	}
+	open := connection{io: unionfs.IOOpen}
+	return append(all,
+		world{name: "user", connection: open, user: true, marks: startree.UserXattr | startree.OCI},
+		world{name: "volume-fuse", connection: open, way: "fuse", marks: startree.Kernel},
+		world{name: "volume-bind", connection: connection{io: unionfs.IOCached}, way: "bind", marks: startree.Kernel})
 }
 
 // eachWorld runs a test in every world.
 func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
 	for _, w := range worlds() {
 		t.Run(w.name, func(t *testing.T) {
+			w.need(t)
 			if w.user {
 				fuseForAll(t)
 			}
@@ -73,8 +76,8 @@ func fuseForAll(t *testing.T) {
 	t.Cleanup(func() { unix.Chmod("/dev/fuse", st.Mode&0o7777) })
 }
 
-// config is a run of the model in this world.
-func (w world) config(fresh func() (*model.State, error), seed int64) model.Config {
+// run is a run of the model in this world.
+func (w world) run(fresh func() (*model.State, error), seed int64) model.Config {
 	cfg := model.Config{Fresh: fresh, Seed: seed, Root: !w.user, ACL: true, Allow: allowed}
 	if w.user {
 		cfg.Credentials = []*syscall.Credential{{Uid: plainUser, Gid: plainUser}}
@@ -174,7 +177,7 @@ func (b *built) hash() (treehash.Tree, error) {
 
 func (b *built) mount() (*model.State, error) {
 	b.daemon = &daemon{
-		Config:     unionfs.Config{Lowers: b.lowers, Upper: b.at("upper"), Work: b.at("work"), IO: b.io, UserXattr: b.user},
+		Config:     b.config(unionfs.Config{Lowers: b.lowers, Upper: b.at("upper"), Work: b.at("work"), UserXattr: b.user}),
 		Mountpoint: b.at("mnt"), User: b.user,
 	}
 	s := &model.State{Union: b.at("mnt"), Plain: b.at("plain"), Close: b.close}
@@ -271,7 +274,7 @@ func allowed(o op.Op) bool {
 // can't carry the origin, so the rename found a second node for it, and the first kept the name that was gone.
 func TestRenamedSymlinkOfAPlainUser(t *testing.T) {
 	fuseForAll(t)
-	w := world{io: unionfs.IOOpen, user: true, marks: startree.UserXattr}
+	w := world{connection: connection{io: unionfs.IOOpen}, user: true, marks: startree.UserXattr}
 	b, s, err := w.build(t, 1, 1)
 	if err != nil {
 		t.Fatal(err)

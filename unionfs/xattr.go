@@ -29,7 +29,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 		return 0, c.fs.status(err)
 	}
 	fd, err := c.fs.pathFd(n)
-	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func answer(v, dest []byte) (uint32, fuse.Status) {
 func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
 	fd, err := c.fs.pathFd(n)
-	if err == sys.ENOENT && len(n.entry.Load().Lowers) == 0 {
+	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		return 0, fuse.OK
 	}
 	if err != nil {
@@ -82,10 +82,19 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 	return answer(out, dest)
 }
 
-// SetXAttr sets an attribute.
+// SetXAttr sets an attribute. An ACL that a user outside the file's group sets
+// takes setgid away (posix_acl_update_mode); who that is the kernel tells.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	return c.fs.status(c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
-		return sys.SetXattrFd(fd, stored, data, int(in.Flags))
+		err := sys.SetXattrFd(fd, stored, data, int(in.Flags))
+		if err != nil || in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID == 0 {
+			return err
+		}
+		st, err := sys.StatAt(fd, "")
+		if err != nil || st.Mode&sys.S_ISGID == 0 {
+			return err
+		}
+		return sys.ChmodFd(fd, st.Mode&0o7777&^sys.S_ISGID)
 	}))
 }
 
@@ -93,7 +102,7 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
 	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
 	if err == nil && attr == "security.capability" {
-		c.node(in.NodeId).capsGone.Store(true)
+		c.node(in.NodeId).use().capsGone.Store(true)
 	}
 	return c.fs.status(err)
 }

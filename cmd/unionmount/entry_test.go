@@ -46,12 +46,14 @@ func TestParseHelper(t *testing.T) {
 			helperArgs{words: []string{"/m"}, options: []string{"a", "b"}, foreground: true}},
 		{formUmount, []string{"/m", "-l", "-t", "fuse.unionmount", "-r"}, helperArgs{words: []string{"/m"}, lazy: true}},
 		{formMount, []string{"-o", "a", "--", "-odd", "/m"}, helperArgs{words: []string{"-odd", "/m"}, options: []string{"a"}}},
+		{formOverlay, []string{"--root", "/r", "-o", "a", "/m"}, helperArgs{words: []string{"/m"}, options: []string{"a"}, root: "/r"}},
+		{formOverlay, []string{"-o", "a", "/m", "--root=/r"}, helperArgs{words: []string{"/m"}, options: []string{"a"}, root: "/r"}},
 	} {
 		if got, err := parseHelper(c.form, c.args); err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("parseHelper(%q) = %+v, %v; want %+v", c.args, got, err, c.want)
 		}
 	}
-	for _, args := range [][]string{{"-o"}, {"-x", "/m"}, {"--bogus", "/m"}, {"-t"}} {
+	for _, args := range [][]string{{"-o"}, {"-x", "/m"}, {"--bogus", "/m"}, {"-t"}, {"--root"}} {
 		if got, err := parseHelper(formMount, args); err == nil {
 			t.Errorf("parseHelper(%q) = %+v, want a refusal", args, got)
 		}
@@ -59,7 +61,7 @@ func TestParseHelper(t *testing.T) {
 }
 
 func TestHelperRequest(t *testing.T) {
-	q, fake, err := helperRequest(formMount, []string{"none", "/m", "-f", "-o", "ro,lowerdir=/a\\:b:/c,workdir=/w,volume=db:/v"})
+	q, _, fake, err := helperRequest(formMount, []string{"none", "/m", "-f", "-o", "ro,lowerdir=/a\\:b:/c,workdir=/w,volume=db:/v"})
 	want := engine.Request{Layers: []string{"/a:b", "/c"}, Mountpoint: "/m", Volumes: []string{"db:/v"},
 		Options: engine.Options{Words: []string{"ro"}}, Helper: true}
 	if err != nil || !fake || !reflect.DeepEqual(q, want) {
@@ -69,7 +71,7 @@ func TestHelperRequest(t *testing.T) {
 		{"-o", "lowerdir=/a"}, {"a", "b", "c", "-o", "lowerdir=/a"}, {"/m"}, {"/m", "-o", "upperdir=/u"},
 		{"/m", "-o", "lowerdir=/a,upperdir=/u"}, {"/m", "-o", "lowerdir=/a,nonsense"}, {"/m", "-o", "lowerdir=/a,remount"},
 	} {
-		if _, _, err := helperRequest(formMount, args); err == nil {
+		if _, _, _, err := helperRequest(formMount, args); err == nil {
 			t.Errorf("helperRequest(%q) was accepted", args)
 		}
 	}

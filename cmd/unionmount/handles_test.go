@@ -12,7 +12,7 @@ import (
 )
 
 // TestOldDescriptorSeesCopyUp: a descriptor and a mapping opened read-only before
-// copy-up see what is written after it (where kernel overlayfs shows the old content).
+// copy-up see what is written after it (in a mapping kernel overlayfs shows the old content).
 func TestOldDescriptorSeesCopyUp(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)

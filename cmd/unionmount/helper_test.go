@@ -107,6 +107,8 @@ func TestHelperLeavesNoRecord(t *testing.T) {
 	if out := s.must("ls", "--format", "{{.Mountpoint}}"); out != s.mnt+"\n" {
 		t.Errorf("ls while it lives: %q", out)
 	}
+	// It was "no such mount", of one that ls had just listed.
+	s.refused(4, []string{"running", s.mnt}, "start", s.mnt)
 	pid := s.served()
 	mustRun(t, "umount", s.mnt)
 	s.gone(pid)

@@ -184,25 +184,6 @@ func TestListForms(t *testing.T) {
 	}
 }
 
-func TestInfoAndVersion(t *testing.T) {
-	s := newSite(t, 0)
-	if out := s.must("version"); !strings.Contains(out, "unionmount") && len(strings.TrimSpace(out)) == 0 {
-		t.Errorf("version: %q", out)
-	}
-	if out := s.must("info"); len(out) == 0 {
-		t.Error("info prints nothing")
-	}
-	var any any
-	if err := json.Unmarshal([]byte(s.must("info", "--format", "json")), &any); err != nil {
-		t.Errorf("info --format json: %v", err)
-	}
-	for _, c := range []string{"mount", "umount", "start", "ls", "inspect", "rm", "prune", "diff", "info", "version"} {
-		if out := s.must(c, "--help"); !strings.Contains(strings.ToLower(out), "example") {
-			t.Errorf("%s --help has no example", c)
-		}
-	}
-}
-
 func TestExitCodes(t *testing.T) {
 	s := small(t)
 	s.mount()

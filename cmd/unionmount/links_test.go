@@ -39,6 +39,20 @@ func wantLinked(t *testing.T, when, base string, nlink int, content string, name
 	return first.Ino
 }
 
+// throughFUSE puts FUSE mounts of them in the place of the lowers: file systems
+// without lasting handles. They have a root of their own, so that umount --all leaves them.
+func (s *site) throughFUSE() {
+	s.t.Helper()
+	for i, l := range s.lowers {
+		at := l + "-fuse"
+		mkdir(s.t, at)
+		mustRun(s.t, suite.binary, "--root", s.dir+"/root-below", "mount", "--name", fmt.Sprint("below", i), "-o", "ro", l, at)
+		s.lowers[i] = at
+	}
+}
+
+// TestLinksStayLinked: whatever is done to one name is done to all, here and
+// after a remount; also over a file system that has no handles to name a lower file by.
 func TestLinksStayLinked(t *testing.T) {
 	all := []string{"a", "b", "dir/c"}
 	steps := []struct {
@@ -79,9 +93,16 @@ func TestLinksStayLinked(t *testing.T) {
 		}, 4, "three names\n1\n2\n", []string{"a", "b", "d", "dir/e"}},
 	}
 	eachIO(t, func(t *testing.T, io string) {
-		for _, step := range steps {
-			t.Run(step.what, func(t *testing.T) {
+		for i, step := range append(steps, steps...) {
+			what, overFUSE := step.what, i >= len(steps)
+			if overFUSE {
+				what += " over FUSE"
+			}
+			t.Run(what, func(t *testing.T) {
 				s := linked(t)
+				if overFUSE {
+					s.throughFUSE()
+				}
 				s.mount("--io", io)
 				before := wantLinked(t, "before", s.mnt, 3, "three names\n", all...)
 				must(t, step.change(s.mnt))
@@ -244,5 +265,118 @@ func TestLinksOfSpecialFiles(t *testing.T) {
 		check("after")
 		s.remount()
 		check("after a remount")
+	})
+}
+
+// TestLinksAcrossLayersWithoutHandles: files of two layers on one FUSE mount that
+// are one file there are one in the union, at once and after a remount. They
+// were one until the remount only, and two after it.
+func TestLinksAcrossLayersWithoutHandles(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		write(t, s.lowers[0]+"/top/a", "one\n")
+		mkdir(t, s.lowers[0]+"/bottom")
+		must(t, os.Link(s.lowers[0]+"/top/a", s.lowers[0]+"/bottom/b"))
+		write(t, s.lowers[0]+"/bottom/alone", "alone\n")
+		s.throughFUSE()
+		s.lowers = []string{s.lowers[0] + "/top", s.lowers[0] + "/bottom"}
+		s.mount("--io", io)
+		before := wantLinked(t, "before", s.mnt, 2, "one\n", "a", "b")
+		appendTo(t, s.in("b"), "two\n")
+		appendTo(t, s.in("alone"), "still\n")
+		wantLinked(t, "after", s.mnt, 2, "one\ntwo\n", "a", "b")
+		s.remount()
+		if again := wantLinked(t, "after a remount", s.mnt, 2, "one\ntwo\n", "a", "b"); again != before {
+			t.Errorf("the number was %d and is %d", before, again)
+		}
+		must(t, os.Remove(s.in("b")))
+		wantLinked(t, "after unlink", s.mnt, 1, "one\ntwo\n", "a")
+		s.remount()
+		wantLinked(t, "after unlink and a remount", s.mnt, 1, "one\ntwo\n", "a")
+		wantContent(t, s.in("alone"), "alone\nstill\n")
+	})
+}
+
+// TestLinksOfAFileSystemThatRenumbers: unionfs-fuse counts its files as they are
+// looked up, so each mount of it gives the numbers of some to others. No file
+// may show another's content for that.
+func TestLinksOfAFileSystemThatRenumbers(t *testing.T) {
+	need(t, "unionfs", "fusermount3")
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		plain := s.dir + "/plain"
+		for _, b := range []string{s.lowers[0], plain} {
+			for i := range 40 {
+				write(t, fmt.Sprintf("%s/f%02d", b, i), fmt.Sprintf("file %d\n", i))
+				if i%4 == 0 {
+					must(t, os.Link(fmt.Sprintf("%s/f%02d", b, i), fmt.Sprintf("%s/l%02d", b, i)))
+				}
+			}
+		}
+		behind := s.lowers[0]
+		s.lowers[0] += "-fuse"
+		mkdir(t, s.lowers[0])
+		below := func(first string) {
+			mustRun(t, "unionfs", behind+"=RO", s.lowers[0])
+			for _, n := range listing(t, behind) {
+				if n[1:] >= first {
+					lstat(t, s.lowers[0]+"/"+n) // counted now
+				}
+			}
+		}
+		below("00")
+		s.mount("--io", io)
+		s.forget(s.lowers[0])
+		change := func(i int) {
+			for _, b := range []string{plain, s.mnt} {
+				appendTo(t, fmt.Sprintf("%s/f%02d", b, i), "changed\n")
+				must(t, os.Chmod(fmt.Sprintf("%s/f%02d", b, i+1), 0o600))
+			}
+		}
+		for _, i := range []int{4, 9, 12, 20, 33} {
+			change(i)
+		}
+		check := func(when string) {
+			t.Helper()
+			for _, n := range listing(t, plain) {
+				if n[0] != 'f' {
+					continue // a link may be broken, there being nothing to tell it by
+				}
+				want, err := os.ReadFile(plain + "/" + n)
+				must(t, err)
+				wantContent(t, s.in(n), string(want))
+			}
+		}
+		check("before")
+		s.umount()
+		must(t, unix.Unmount(s.lowers[0], 0))
+		below("17")
+		s.must("start", s.name)
+		check("after the lower was mounted again")
+		change(16)
+		check("after more changes")
+		s.umount()
+	})
+}
+
+// TestLinksThatTheKernelBroke: without index=on the kernel's overlay breaks hard
+// links at copy-up: the copy and the names left below are two files.
+func TestLinksThatTheKernelBroke(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := linked(t)
+		kernel := s.dir + "/kernel"
+		s.kernelOverlay(kernel, "index=off")
+		appendTo(t, kernel+"/b", "changed\n")
+		must(t, unix.Unmount(kernel, 0))
+		s.mount("--io", io)
+		wantContent(t, s.in("a"), "three names\n")
+		wantContent(t, s.in("b"), "three names\nchanged\n")
+		wantContent(t, s.in("dir/c"), "three names\n")
+		appendTo(t, s.in("a"), "again\n")
+		wantContent(t, s.in("dir/c"), "three names\nagain\n")
+		wantContent(t, s.in("b"), "three names\nchanged\n")
+		s.remount()
+		wantContent(t, s.in("b"), "three names\nchanged\n")
+		wantContent(t, s.in("dir/c"), "three names\nagain\n")
 	})
 }

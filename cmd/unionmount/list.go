@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -26,6 +27,24 @@ func (l *listing) flags(c *cobra.Command) {
 	c.Flags().StringVar(&l.format, "format", "table", "table, json (one object a line) or a Go template")
 	c.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "names only")
 	c.Flags().StringArrayVar(&l.filters, "filter", nil, "KEY=VALUE; repeatable")
+}
+
+// valid refuses a filter that keeps nothing because it means nothing, also where
+// there is nothing to list. values are those that a key may have; nil: any.
+func (l *listing) valid(c *cobra.Command, values map[string][]string) error {
+	for _, f := range l.filters {
+		key, want, ok := strings.Cut(f, "=")
+		may, known := values[key]
+		switch {
+		case !ok:
+			return misused(c, fmt.Errorf("--filter %s: want KEY=VALUE", f))
+		case !known:
+			return misused(c, fmt.Errorf("--filter %s: unknown key: want one of %s", f, strings.Join(slices.Sorted(maps.Keys(values)), ", ")))
+		case may != nil && !slices.Contains(may, want):
+			return misused(c, fmt.Errorf("--filter %s: unknown value: want one of %s", f, strings.Join(may, ", ")))
+		}
+	}
+	return nil
 }
 
 // keeps tells whether an item passes all filters; keep judges one of them.
@@ -60,7 +79,9 @@ type row struct {
 func (l *listing) print(header []string, rows []row) error {
 	if l.quiet {
 		for _, r := range rows {
-			fmt.Println(r.name)
+			if _, err := fmt.Println(r.name); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -100,7 +121,9 @@ func printTemplate(format string, values []any) error {
 		if err := t.Execute(os.Stdout, v); err != nil {
 			return usage(err)
 		}
-		fmt.Println()
+		if _, err := fmt.Println(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -115,6 +138,10 @@ func lsCommand(s *session) *cobra.Command {
 		Example: "  unionmount ls -a --filter state=stopped",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			states := []string{engine.Running, engine.Stopped, engine.Dead}
+			if err := l.valid(c, map[string][]string{"name": nil, "state": states, "status": states, "mountpoint": nil, "volume": nil}); err != nil {
+				return err
+			}
 			e, err := s.engine()
 			if err != nil {
 				return err
@@ -247,8 +274,8 @@ func versionCommand() *cobra.Command {
 		Example: "  unionmount version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Println("unionmount", version)
-			return nil
+			_, err := fmt.Println("unionmount", version)
+			return err
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/unionmount/unionmount/bench"
 	"github.com/unionmount/unionmount/cmd/internal/engine"
 )
 
@@ -25,6 +26,9 @@ func main() {
 func run(args []string) int {
 	if len(args) == 2 && args[1] == engine.DaemonArg {
 		return engine.Daemon()
+	}
+	if len(args) == 2 && args[1] == bench.ClientArg {
+		return bench.Client()
 	}
 	root := command()
 	switch form, rest := formOf(root, args); form {
@@ -97,26 +101,42 @@ writable layer: the storage of a container as one program.`,
 		Example:       "  unionmount mount ./changes-below ./base /mnt -v db:/var/lib/db\n  unionmount umount /mnt",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version, // podman info asks
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	c.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	c.PersistentFlags().StringVar(&s.root, "root", "", "where mounts and volumes are kept (default: UNIONMOUNT_ROOT, else /var/lib/unionmount as root, $XDG_DATA_HOME/unionmount else)")
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	c.CompletionOptions.HiddenDefaultCmd = true
+	c.SetFlagErrorFunc(misused)
 	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
-		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s))
+		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s), benchCommand())
+	for _, name := range unbuilt {
+		c.AddCommand(unbuiltCommand(name))
+	}
+	addCompletion(c)
 	wrapArgs(c)
 	return c
+}
+
+// addCompletion gives cobra's own command an example, as every command has one.
+func addCompletion(c *cobra.Command) {
+	c.InitDefaultCompletionCmd()
+	for _, sub := range c.Commands() {
+		if sub.Name() != "completion" {
+			continue
+		}
+		sub.Example = "  . <(unionmount completion bash)"
+		for _, shell := range sub.Commands() {
+			shell.Example = "  unionmount completion " + shell.Name()
+		}
+	}
 }
 
 // wrapArgs makes a wrong number of arguments a failure of usage.
 func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usage(err)
-			}
-			return nil
+			return misused(c, check(c, args))
 		}
 	}
 	for _, sub := range c.Commands() {
@@ -124,7 +144,19 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
+// misused says which command was called wrongly.
+func misused(c *cobra.Command, err error) error {
+	if err == nil || !c.HasParent() {
+		return usage(err)
+	}
+	what := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+	return &engine.Error{What: what, Kind: engine.ErrUsage, Why: fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
+}
+
 func usage(err error) error {
+	if err == nil {
+		return nil
+	}
 	return &engine.Error{What: "usage", Kind: engine.ErrUsage, Why: fmt.Errorf("%w: see --help", err)}
 }
 

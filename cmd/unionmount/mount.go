@@ -20,7 +20,11 @@ func mountCommand(s *session) *cobra.Command {
 		Use:   "mount [flags] LAYER... MOUNTPOINT",
 		Short: "Mount a union of layers, topmost first",
 		Long: `Mount a union of layers, topmost first, under one writable layer.
-Prints the name of the mount; on a terminal, the stack and its volumes.`,
+Prints the name of the mount; on a terminal, the stack and its volumes.
+
+Options of -o: lowerdir=A:B upperdir=U workdir=W volume=SPEC redirect_dir=on|off|follow|nofollow
+userxattr volatile noacl timeout=SECONDS static_nlink fsname=NAME allow_other, and
+mount(8)'s words: ro rw nodev nosuid noexec noatime and so on.`,
 		Example: "  unionmount mount --name web ./app ./base /mnt -v db:/var/lib/db -v /etc/hosts:/etc/hosts:ro",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -36,7 +40,7 @@ Prints the name of the mount; on a terminal, the stack and its volumes.`,
 				return err
 			}
 			if cache != "auto" && cache != "off" {
-				return usage(fmt.Errorf("--cache %s: want auto or off", cache))
+				return misused(c, fmt.Errorf("--cache %s: want auto or off", cache))
 			}
 			q.Layers, q.Mountpoint = args[:len(args)-1], args[len(args)-1]
 			if err := merge(&q, g); err != nil {

@@ -107,7 +107,10 @@ func TestPrivilegeBitsGo(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		bothSides(t, io, func(base string) {
 			for _, who := range []string{"user", "root"} {
-				for _, how := range []string{"write", "truncate", "chown", "chgrp", "open", "mmap", "fallocate"} {
+				for _, how := range []string{"write", "truncate", "chown", "chgrp", "open", "mmap", "fallocate", "chown-to-nobody"} {
+					if who == "root" && how == "chown-to-nobody" {
+						continue // docs/semantics.md: root's can't be told from root's write
+					}
 					p := base + "/" + who + "-" + how
 					write(t, p, strings.Repeat("x", 5000))
 					must(t, os.Chown(p, 1234, 1234))
@@ -120,13 +123,17 @@ func TestPrivilegeBitsGo(t *testing.T) {
 		}, func(base string) {
 			use := func(who string) {
 				for how, do := range map[string]func(p string) error{
-					"write":     func(p string) error { return writeAt(p, "y", 3) },
-					"truncate":  func(p string) error { return os.Truncate(p, 4) },
-					"chown":     func(p string) error { return os.Chown(p, -1, 1234) },
-					"chgrp":     func(p string) error { return os.Chown(p, -1, 4321) },
-					"open":      func(p string) error { return openClose(p, unix.O_WRONLY|unix.O_TRUNC) },
-					"fallocate": func(p string) error { return withFile(p, func(fd int) error { return unix.Fallocate(fd, 0, 0, 9000) }) },
+					"write":           func(p string) error { return writeAt(p, "y", 3) },
+					"truncate":        func(p string) error { return os.Truncate(p, 4) },
+					"chown":           func(p string) error { return os.Chown(p, -1, 1234) },
+					"chgrp":           func(p string) error { return os.Chown(p, -1, 4321) },
+					"open":            func(p string) error { return openClose(p, unix.O_WRONLY|unix.O_TRUNC) },
+					"fallocate":       func(p string) error { return withFile(p, func(fd int) error { return unix.Fallocate(fd, 0, 0, 9000) }) },
+					"chown-to-nobody": func(p string) error { return os.Chown(p, -1, -1) },
 				} {
+					if who == "root" && how == "chown-to-nobody" {
+						continue
+					}
 					if err := do(base + "/" + who + "-" + how); err != nil {
 						t.Errorf("%s: %s by %s: %v", base, how, who, err)
 					}
@@ -224,6 +231,38 @@ func TestPermissions(t *testing.T) {
 		})
 		if a, b := strings.Join(answers[0], ", "), strings.Join(answers[1], ", "); a != b {
 			t.Errorf("as a plain user:\nbelow %s\nunion %s", a, b)
+		}
+	})
+}
+
+// TestSetgidGoesWithAnACL: an ACL set by an owner outside the file's group takes
+// setgid away, one set by a member or by root does not. It always stayed.
+func TestSetgidGoesWithAnACL(t *testing.T) {
+	need(t, "setfacl")
+	eachIO(t, func(t *testing.T, io string) {
+		s := bothSides(t, io, func(base string) {
+			for _, f := range []string{"outside", "member", "root", "plain"} {
+				write(t, base+"/"+f, "x")
+				must(t, os.Chown(base+"/"+f, 1234, 4321))
+				must(t, unix.Chmod(base+"/"+f, 0o2770))
+			}
+			mkdir(t, base+"/dir")
+			must(t, os.Chown(base+"/dir", 1234, 4321))
+			must(t, unix.Chmod(base+"/dir", 0o2777))
+		}, func(base string) {
+			acl := func(names ...string) {
+				for _, n := range names {
+					must(t, unix.Setxattr(base+"/"+n, "system.posix_acl_access", []byte("\x02\x00\x00\x00"+
+						"\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x06\x00\x4d\x00\x00\x00\x04\x00\x05\x00\xff\xff\xff\xff"+
+						"\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff"), 0))
+				}
+			}
+			asUser(t, 1234, 1234, nil, func() { acl("outside", "dir") })
+			asUser(t, 1234, 1234, []int{4321}, func() { acl("member") })
+			acl("root")
+		})
+		if lstat(t, s.in("outside")).Mode&unix.S_ISGID != 0 || lstat(t, s.in("member")).Mode&unix.S_ISGID == 0 {
+			t.Error("setgid stayed outside the group, or went within it")
 		}
 	})
 }

@@ -21,14 +21,10 @@ func umountCommand(s *session) *cobra.Command {
 				return err
 			}
 			if !all && len(args) == 0 {
-				return usage(fmt.Errorf("name a mount, or --all"))
+				return misused(c, fmt.Errorf("name a mount, or --all"))
 			}
 			if all {
-				list, listErr := e.List(false)
-				for _, m := range list {
-					args = append(args, m.Name)
-				}
-				err = listErr // of one that can't be read: the others go all the same
+				err = e.UmountAll(lazy)
 			}
 			return errors.Join(err, each(args, func(what string) error { return e.Umount(what, lazy) }))
 		},

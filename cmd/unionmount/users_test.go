@@ -195,3 +195,122 @@ umount -R "$mnt"
 	}
 	wantContent(t, s.data("data", "f"), "volume\n")
 }
+
+// TestSubmountsOfALower: a mount below a lower is no part of the layer. As root
+// what lies beneath shows, through the clone of the lower's mount; to a plain user,
+// who can't have one, the mountpoint is an empty directory. What was mounted showed.
+func TestSubmountsOfALower(t *testing.T) {
+	need(t, "fusermount3")
+	s := userSite(t)
+	for _, d := range []string{"sub", "mnt1", "mnt2"} {
+		at := s.lowers[0] + "/" + d
+		write(t, at+"/beneath", "beneath\n")
+		must(t, os.Chown(at, plainUser, plainGroup))
+		mustRun(t, "mount", "-t", "tmpfs", "-o", "uid=65534,gid=65534,mode=755", "t", at)
+		write(t, at+"/mounted/file", "mounted\n")
+		must(t, unix.Setxattr(at, "trusted.overlay.opaque", []byte("y"), 0))
+	}
+	write(t, s.lowers[1]+"/sub/below", "below\n")
+	s.must("mount", "--name", "root", "-o", "ro", s.lowers[0], s.lowers[1], s.mnt)
+	wantListing(t, s.in("sub"), "below", "beneath")
+	s.must("umount", "root")
+
+	mountArgs := []string{"mount", "--name", "m", "-u", s.upper, "--work", s.work, s.lowers[0], s.lowers[1], s.mnt}
+	s.must("rm", "root")
+	mustRun(t, "chown", "-R", "65534:65534", s.root)
+	s.userMust(suite.binary, mountArgs...)
+	asUser(t, plainUser, plainGroup, nil, func() {
+		wantListing(t, s.in("sub"), "below")
+		wantAbsent(t, s.in("sub/mounted/file"))
+		if st := lstat(t, s.in("sub")); st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			t.Errorf("mode %o", st.Mode)
+		}
+		write(t, s.in("sub/new"), "new\n")
+		must(t, os.Remove(s.in("mnt1")))
+		must(t, os.Rename(s.in("mnt2"), s.in("away")))
+		write(t, s.in("away/in"), "in\n")
+	})
+	pid := decode(t, s.userMust(suite.binary, "inspect", "m"))[0].Pid
+	s.userMust(suite.binary, "umount", "m")
+	s.gone(pid)
+	s.userMust(suite.binary, "start", "m")
+	asUser(t, plainUser, plainGroup, nil, func() {
+		wantListing(t, s.in("sub"), "below", "new")
+		wantAbsent(t, s.in("mnt1"))
+		wantAbsent(t, s.in("mnt2"))
+		wantListing(t, s.in("away"), "in")
+	})
+	for _, d := range []string{"sub", "mnt1", "mnt2"} {
+		wantContent(t, s.lowers[0]+"/"+d+"/mounted/file", "mounted\n")
+	}
+	s.userMust(suite.binary, "umount", "m")
+	detachBelow(s.lowers[0])
+}
+
+// TestLinksOfSpecialFilesAsPlainUser: symlinks and fifos can't hold user.* marks,
+// so their links break at copy-up, but what is done by a name shows at that name
+// and at all that were known then. The copy took one of the names, any of them, and
+// what was moved or removed after its copy-up was lost to who had it open.
+func TestLinksOfSpecialFilesAsPlainUser(t *testing.T) {
+	need(t, "fusermount3")
+	s := userSite(t)
+	l := s.lowers[0]
+	must(t, os.Symlink("somewhere", l+"/s1"))
+	must(t, unix.Mkfifo(l+"/p1", 0o644))
+	mkdir(t, l+"/d")
+	for _, p := range []string{"s", "p"} {
+		for _, to := range []string{"/" + p + "2", "/d/" + p + "3", "/" + p + "4"} {
+			must(t, unix.Linkat(unix.AT_FDCWD, l+"/"+p+"1", unix.AT_FDCWD, l+to, 0))
+		}
+		must(t, os.Lchown(l+"/"+p+"1", plainUser, plainGroup))
+	}
+	must(t, os.Chown(l+"/d", plainUser, plainGroup))
+	must(t, unix.Mkfifo(l+"/alone", 0o644))
+	must(t, os.Chown(l+"/alone", plainUser, plainGroup))
+	s.userMust(suite.binary, "mount", "--name", "m", "-u", s.upper, "--work", s.work, s.lowers[0], s.lowers[1], s.mnt)
+	check := func(when string, names ...string) {
+		t.Helper()
+		for _, n := range names {
+			if st := lstat(t, s.in(n)); n != "" && (st.Mtim.Sec != 1_000_000_000 || st.Mode&unix.S_IFMT == unix.S_IFIFO && st.Mode&0o777 != 0o600) {
+				t.Errorf("%s: %s has mtime %d, mode %o", when, n, st.Mtim.Sec, st.Mode)
+			}
+		}
+	}
+	all := []string{"s1", "s2", "d/s3", "p1", "p2", "d/p3"}
+	asUser(t, plainUser, plainGroup, nil, func() {
+		for _, n := range all { // known from here on
+			lstat(t, s.in(n))
+		}
+		must(t, unix.Chmod(s.in("p2"), 0o600))
+		for _, p := range []string{"s2", "d/p3"} {
+			old := []unix.Timespec{{Sec: 1_000_000_000}, {Sec: 1_000_000_000}}
+			must(t, unix.UtimesNanoAt(unix.AT_FDCWD, s.in(p), old, unix.AT_SYMLINK_NOFOLLOW))
+		}
+		check("after", all...)
+		fd, err := unix.Open(s.in("alone"), unix.O_PATH|unix.O_NOFOLLOW, 0)
+		must(t, err)
+		defer unix.Close(fd)
+		must(t, unix.Chmod(s.in("alone"), 0o600))
+		must(t, os.Rename(s.in("alone"), s.in("moved")))
+		lstat(t, s.in("moved"))
+		must(t, os.Remove(s.in("moved")))
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode != unix.S_IFIFO|0o600 || st.Nlink != 0 {
+			t.Errorf("a fifo copied up, moved and removed: mode %o, nlink %d, %v", st.Mode, st.Nlink, err)
+		}
+		must(t, os.Remove(s.in("s1")))
+		must(t, os.Remove(s.in("p2")))
+		wantAbsent(t, s.in("p2"))
+		check("after unlink", "s2", "d/s3", "p1", "d/p3")
+	})
+	pid := decode(t, s.userMust(suite.binary, "inspect", "m"))[0].Pid
+	s.userMust(suite.binary, "umount", "m")
+	s.gone(pid)
+	s.userMust(suite.binary, "start", "m")
+	asUser(t, plainUser, plainGroup, nil, func() {
+		check("after a remount", "s2", "d/s3", "p1", "d/p3")
+		wantAbsent(t, s.in("s1"))
+		wantAbsent(t, s.in("p2"))
+	})
+	s.userMust(suite.binary, "umount", "m")
+}

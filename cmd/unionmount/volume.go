@@ -69,6 +69,9 @@ func volumeLs(s *session) *cobra.Command {
 		Example: "  unionmount volume ls -q",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
+				return err
+			}
 			e, err := s.engine()
 			if err != nil {
 				return err

@@ -362,6 +362,43 @@ func TestAllVolumesOrNothing(t *testing.T) {
 	})
 }
 
+// TestNestedVolumesOrNothing: what was made in a volume for another to be attached
+// there goes again when a third can't be. It stayed.
+func TestNestedVolumesOrNothing(t *testing.T) {
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		write(t, s.dir+"/outer/own/file", "own\n")
+		write(t, s.dir+"/inner/file", "inner\n")
+		write(t, s.dir+"/conf", "conf\n")
+		specs := []string{s.dir + "/outer:/v", s.dir + "/inner:/v/own/a/b", s.dir + "/conf:/v/conf"}
+		last := s.dir + "/conf:/v/own" // a file on a directory: no way attaches it
+		if way == "bind" {
+			mkdir(t, s.dir+"/unbindable")
+			mustRun(t, "mount", "-t", "tmpfs", "t", s.dir+"/unbindable")
+			mustRun(t, "mount", "--make-unbindable", s.dir+"/unbindable")
+			last = s.dir + "/unbindable:/v/z"
+		}
+		before := describe(t, s.dir+"/outer", nil)
+		args := []string{"mount", "--name", "m", "--volume-io", way, "-u", s.upper, "--work", s.work}
+		for _, spec := range append(specs, last) {
+			args = append(args, "-v", spec)
+		}
+		s.guard()
+		s.refused(1, []string{"/v/"}, append(args, s.lowers[0], s.mnt)...)
+		if d := differences(before, describe(t, s.dir+"/outer", nil)); d != "" {
+			t.Errorf("the outer volume was changed:\n%s", d)
+		}
+		if m := mountsBelow(s.mnt); len(m) > 0 {
+			t.Errorf("mounts are left: %v", m)
+		}
+		s.mountVolumes(way, specs...)
+		wantContent(t, s.in("v/own/a/b/file"), "inner\n")
+		wantContent(t, s.in("v/conf"), "conf\n")
+		wantContent(t, s.in("v/own/file"), "own\n")
+		s.umount()
+	})
+}
+
 // TestVolumeFileTypes: what is not a plain file works in a volume as on the host, and marks mean nothing there.
 func TestVolumeFileTypes(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {

@@ -29,6 +29,8 @@ const (
 	RENAME_EXCHANGE  = unix.RENAME_EXCHANGE
 	RENAME_WHITEOUT  = unix.RENAME_WHITEOUT
 
+	FALLOC_PUNCH_HOLE = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE // the length stays
+
 	SEEK_DATA = unix.SEEK_DATA
 	SEEK_HOLE = unix.SEEK_HOLE
 
@@ -55,14 +57,17 @@ const (
 const (
 	EACCES     = unix.EACCES
 	EBUSY      = unix.EBUSY
+	EDQUOT     = unix.EDQUOT
 	EEXIST     = unix.EEXIST
 	EINVAL     = unix.EINVAL
 	EIO        = unix.EIO
 	EISDIR     = unix.EISDIR
 	ELOOP      = unix.ELOOP
+	EMFILE     = unix.EMFILE
 	EMLINK     = unix.EMLINK
 	ENODATA    = unix.ENODATA
 	ENOENT     = unix.ENOENT
+	ENOSPC     = unix.ENOSPC
 	ENOSYS     = unix.ENOSYS
 	ENOTDIR    = unix.ENOTDIR
 	ENOTEMPTY  = unix.ENOTEMPTY

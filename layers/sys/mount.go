@@ -99,25 +99,6 @@ func BindInto(root int, target, source string, readOnly bool) (int, error) {
 	return MountID(tree)
 }
 
-// MkdirInto makes the directory target, and what is missing above it, below root
-// as if root were "/".
-func MkdirInto(root int, target string) error {
-	parts := strings.Split(strings.Trim(target, "/"), "/")
-	for i := range parts {
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-		dir, err := unix.Openat2(root, "/"+strings.Join(parts[:i], "/"), &how)
-		if err != nil {
-			return err
-		}
-		err = unix.Mkdirat(dir, parts[i], 0o755)
-		_ = unix.Close(dir)
-		if err != nil && err != unix.EEXIST {
-			return err
-		}
-	}
-	return nil
-}
-
 // MountID tells the id of the mount that fd is in.
 func MountID(fd int) (int, error) {
 	var st unix.Statx_t

@@ -12,6 +12,21 @@ func StatAt(dir int, name string) (st Stat, err error) {
 	return st, err
 }
 
+// Immutable tells whether the object behind fd, O_PATH included, has the flag of
+// chattr +i; not so where the file system doesn't say.
+func Immutable(fd int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0
+}
+
+// MountRoot tells whether name in dir is the root of a mount, not of a btrfs subvolume, say.
+func MountRoot(dir int, name string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
 // StatFd stats an open descriptor.
 func StatFd(fd int) (st Stat, err error) {
 	err = retry(func() error { return unix.Fstat(fd, &st) })

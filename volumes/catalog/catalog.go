@@ -30,6 +30,10 @@ const (
 	patience = 2 * time.Minute
 )
 
+// ErrRefused: the system won't let the catalogue be opened (a full disk, a
+// read-only file system, permissions). It isn't broken, and f has not run.
+var ErrRefused = errors.New("open the catalogue")
+
 // Tx is one transaction. It is valid only inside Update's function.
 type Tx struct{ txn *badger.Txn }
 
@@ -39,11 +43,11 @@ type Tx struct{ txn *badger.Txn }
 // inside at once, so f may also keep directories and records in step.
 func Update(root string, rebuild, f func(Tx) error) error {
 	if err := os.MkdirAll(filepath.Join(root, dirName), 0o700); err != nil {
-		return fmt.Errorf("open the catalogue: %w", err)
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	unlock, err := lock(filepath.Join(root, dirName+".lock"))
 	if err != nil {
-		return fmt.Errorf("open the catalogue: %w", err)
+		return err
 	}
 	defer unlock()
 	dir := filepath.Join(root, dirName)
@@ -70,6 +74,9 @@ func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
 		return err
 	}
 	db, err := open(dir)
+	if fresh && errors.Is(err, ErrRefused) {
+		_ = os.RemoveAll(dir) // half made, it would pass for one that was filled
+	}
 	if err != nil {
 		return err
 	}
@@ -102,7 +109,7 @@ func readable(tx Tx) (err error) {
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		err := sys.Flock(int(f.Fd()), true)
@@ -111,7 +118,7 @@ func lock(path string) (unlock func(), err error) {
 		}
 		if err != sys.EWOULDBLOK || time.Now().After(end) {
 			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("open the catalogue: lock %s: %w", path, err)
 		}
 	}
 }
@@ -131,11 +138,28 @@ func open(dir string) (db *badger.DB, err error) {
 		}
 	}()
 	db, err = badger.Open(settings(dir))
-	var refused sys.Errno
-	if err != nil && !errors.As(err, &refused) && !strings.Contains(err.Error(), "directory lock") {
-		err = &brokenError{err}
+	switch {
+	case err == nil || strings.Contains(err.Error(), "directory lock"):
+		return db, err
+	case refused(err):
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return db, err
+	return nil, &brokenError{err}
+}
+
+// refused tells what the system forbids from what is broken. Badger prints some
+// errors into the next, so that only their text is left.
+func refused(err error) bool {
+	var e sys.Errno
+	if errors.As(err, &e) {
+		return true
+	}
+	for _, e := range []sys.Errno{sys.ENOSPC, sys.EDQUOT, sys.EROFS, sys.EACCES, sys.EPERM, sys.EMFILE} {
+		if strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // setAside moves a broken database away and says so; it is never deleted.

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/unionmount/unionmount/layers/sys"
@@ -17,8 +18,8 @@ func (s *server) bind(m sys.Mount) error {
 	defer sys.Close(root)
 	for _, v := range s.state.Record.Volumes {
 		id, err := sys.BindInto(root, v.Target, v.Source, v.ReadOnly)
-		if err == sys.ENOENT { // below a volume bound already: its own tree has no such directory yet
-			if err = sys.MkdirInto(root, v.Target); err == nil {
+		if err == sys.ENOENT { // below a volume bound already: its own tree has no such name yet
+			if err = s.makeWay(root, v.Target, v.Source); err == nil {
 				id, err = sys.BindInto(root, v.Target, v.Source, v.ReadOnly)
 			}
 		}
@@ -35,6 +36,17 @@ func (s *server) bind(m sys.Mount) error {
 		s.log.Warn("umount(8) will say busy: use unionmount umount, or umount -R", "why", err)
 	}
 	return nil
+}
+
+// makeWay makes, in the volume around it, what source is bound over.
+func (s *server) makeWay(root int, target, source string) error {
+	kind := uint32(sys.S_IFDIR)
+	if st, err := os.Stat(source); err == nil && st.Mode().IsRegular() {
+		kind = sys.S_IFREG
+	}
+	made, err := sys.MakeInto(root, target, kind)
+	s.made = append(s.made, made...)
+	return err
 }
 
 // unmountAll takes away the binds, last first, then the union; all or nothing,

@@ -2,17 +2,19 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
 // check refuses what can't be mounted before anything changes.
 func (e *Engine) check(r *Record) error {
-	if err := checkMachine(r); err != nil {
+	if err := errors.Join(checkMachine(r), checkText(r)); err != nil {
 		return err
 	}
 	mnt, err := look("mountpoint", r.Mountpoint)
@@ -65,10 +67,37 @@ func checkMachine(r *Record) error {
 	return nil
 }
 
+// checkText refuses a path that a record, which is JSON, can't keep. Names inside
+// a layer may be any bytes.
+func checkText(r *Record) error {
+	paths := append([]string{r.Mountpoint, r.Upper, r.Work}, r.Layers...)
+	for _, v := range r.Volumes {
+		paths = append(paths, v.Source, v.Target)
+	}
+	for _, p := range paths {
+		if !utf8.ValidString(p) {
+			return fail(nil, fmt.Sprintf("path %q", p), "not UTF-8, so no record can keep it: rename it, or name it by a symbolic link")
+		}
+	}
+	return nil
+}
+
+// readable refuses a layer whose root this user can't list.
+func readable(p place) error {
+	fd, err := sys.Open(p.path, sys.O_RDONLY|sys.O_DIRECTORY)
+	if err != nil {
+		return fail(nil, p.what+" "+p.given, "%w: let this user read it, or mount as another", err)
+	}
+	return sys.Close(fd)
+}
+
 func checkLayers(layers []string) (lowers []place, err error) {
 	for _, l := range layers {
 		p, err := look("layer", l)
 		if err != nil {
+			return nil, err
+		}
+		if err := readable(p); err != nil {
 			return nil, err
 		}
 		for _, q := range lowers {

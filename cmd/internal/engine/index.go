@@ -19,12 +19,16 @@ var errTaken = errors.New("the name is taken")
 
 // save records a new mount; ErrConflict and errTaken if the name is taken.
 func (e *Engine) save(r *Record) error {
-	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
 		if _, err := os.Stat(e.config(r.Name)); err == nil {
 			return fail(ErrConflict, "mount "+r.Name, "%w: choose another with --name, or unionmount rm %s", errTaken, r.Name)
 		}
 		return e.put(tx, r)
 	})
+	if errors.Is(err, catalog.ErrRefused) {
+		return e.unwritable("mount "+r.Name, err)
+	}
+	return err
 }
 
 // update records a mount anew.
@@ -44,9 +48,10 @@ func (e *Engine) put(tx catalog.Tx, r *Record) error {
 	return tx.Put(kindMount, r.Name, text)
 }
 
-// forget removes records.
+// forget removes the records of mounts whose files are gone. On a full disk that
+// may be left to the next listing.
 func (e *Engine) forget(names ...string) error {
-	return catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
 		for _, name := range names {
 			if err := tx.Delete(kindMount, name); err != nil {
 				return err
@@ -54,10 +59,19 @@ func (e *Engine) forget(names ...string) error {
 		}
 		return nil
 	})
+	if errors.Is(err, catalog.ErrRefused) {
+		return nil
+	}
+	return err
 }
 
 // rebuild refills the catalogue from the directories.
 func (e *Engine) rebuild(tx catalog.Tx) error {
+	return e.configs(func(name string, text []byte) error { return tx.Put(kindMount, name, text) })
+}
+
+// configs calls visit with the file of each record.
+func (e *Engine) configs(visit func(name string, text []byte) error) error {
 	dirs, err := os.ReadDir(filepath.Join(e.Root, "mounts"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -70,7 +84,7 @@ func (e *Engine) rebuild(tx catalog.Tx) error {
 		if err != nil {
 			continue // a mount being removed, or none
 		}
-		if err := tx.Put(kindMount, d.Name(), text); err != nil {
+		if err := visit(d.Name(), text); err != nil {
 			return err
 		}
 	}
@@ -78,7 +92,8 @@ func (e *Engine) rebuild(tx catalog.Tx) error {
 }
 
 // records reads all records by name, and drops those whose mount has gone by
-// itself (--rm). A record that can't be read has only its name here.
+// itself (--rm). A record that can't be read has only its name here. Where the
+// catalogue can't be opened (a full disk, a read-only root) the directories tell.
 func (e *Engine) records() (all []*Record, err error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -87,22 +102,32 @@ func (e *Engine) records() (all []*Record, err error) {
 		all, err = e.recordsIn(tx)
 		return err
 	})
+	if errors.Is(err, catalog.ErrRefused) {
+		err = e.configs(func(name string, text []byte) error {
+			all = append(all, readRecord(name, text))
+			return nil
+		})
+	}
 	return all, err
+}
+
+func readRecord(name string, text []byte) *Record {
+	r := new(Record)
+	if err := json.Unmarshal(text, r); err != nil {
+		r = new(Record)
+	}
+	r.Name = name
+	return r
 }
 
 func (e *Engine) recordsIn(tx catalog.Tx) (all []*Record, err error) {
 	var gone []string
 	err = tx.Each(kindMount, func(name string, text []byte) error {
-		r := new(Record)
 		if _, err := os.Stat(e.config(name)); errors.Is(err, fs.ErrNotExist) {
 			gone = append(gone, name)
 			return nil
 		}
-		if err := json.Unmarshal(text, r); err != nil {
-			r = new(Record)
-		}
-		r.Name = name
-		all = append(all, r)
+		all = append(all, readRecord(name, text))
 		return nil
 	})
 	if err != nil {

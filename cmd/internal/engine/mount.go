@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -99,17 +100,20 @@ func (e *Engine) Start(what, mountpoint string, ready func(*Info)) error {
 	if err != nil {
 		return err
 	}
-	r, err := e.load(name)
-	if err != nil {
-		return err
-	}
 	kind, s, err := e.settled(name)
 	switch {
 	case err != nil:
 		return err
+	case kind == Running && s == nil:
+		return fail(ErrConflict, "start "+name, "it is starting: unionmount ls tells")
 	case kind == Running:
-		return fail(ErrConflict, "start "+name, "it is running at %s", r.Mountpoint)
-	case kind == Dead:
+		return fail(ErrConflict, "start "+name, "it is running at %s", s.Record.Mountpoint)
+	}
+	r, err := e.load(name)
+	if err != nil {
+		return err
+	}
+	if kind == Dead {
 		if err := e.clearDead(name, s); err != nil {
 			return err
 		}
@@ -143,7 +147,7 @@ func (e *Engine) volumesThere(r *Record) error {
 			continue
 		}
 		if _, err := e.volumes().Get(v.Name); err != nil {
-			return blame("start "+r.Name, err)
+			return blame("start "+r.Name, fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
 		}
 	}
 	return nil

@@ -2,11 +2,14 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/volumes"
 )
@@ -18,6 +21,7 @@ type server struct {
 	state  *State
 	way    string // into the volumes
 	log    *slog.Logger
+	made   []sys.Made // in volumes, for volumes nested there, until all are attached
 }
 
 // serve assembles, mounts, attaches, announces and serves; it returns when the
@@ -62,8 +66,13 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	if err := union.Mount(r.Mountpoint); err != nil {
 		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
 	}
+	s.state.Transport = union.Transport()
+	s.log.Info("mounted", "io", s.state.IO, "transport", s.state.Transport)
 	if err := s.attach(ready); err != nil {
 		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
+		for _, m := range slices.Backward(s.made) {
+			err = errors.Join(err, m.Undo())
+		}
 		union.Wait()
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
@@ -78,6 +87,9 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 func (s *server) open(cfg unionfs.Config) (union *unionfs.FS, err error) {
 	for end := time.Now().Add(patienceStart); ; time.Sleep(20 * time.Millisecond) {
 		if union, err = unionfs.Open(cfg); err == nil || !errors.Is(err, unionfs.ErrInUse) || time.Now().After(end) {
+			if errors.Is(err, sys.EMFILE) {
+				err = fmt.Errorf("%w: raise the limit with ulimit -n", err)
+			}
 			return union, blame("mount "+s.state.Record.Mountpoint, err)
 		}
 	}
@@ -103,6 +115,10 @@ func (s *server) attach(ready func(*State) error) error {
 	if err := s.lease.announce(s.state); err != nil {
 		return err
 	}
+	for _, m := range s.made {
+		m.Keep()
+	}
+	s.made = nil
 	return ready(s.state)
 }
 

@@ -104,10 +104,19 @@ func (e *Engine) hear(r *Record, said io.Reader, cmd *exec.Cmd) (*State, error) 
 }
 
 func (e *Engine) openLog(name string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(e.logPath(name)), 0o700); err != nil {
-		return nil, err
+	err := os.MkdirAll(filepath.Dir(e.logPath(name)), 0o700)
+	if err == nil {
+		var f *os.File
+		if f, err = os.OpenFile(e.logPath(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
+			return f, nil
+		}
 	}
-	return os.OpenFile(e.logPath(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return nil, e.unwritable("mount "+name, err)
+}
+
+// unwritable says what to do when nothing can be made below the root.
+func (e *Engine) unwritable(what string, err error) error {
+	return fail(nil, what, "%w: make room below %s for this user, or give --root DIR", err, e.Root)
 }
 
 // lastWord is the last line of a mount's log.

@@ -24,6 +24,7 @@ type State struct {
 	StartedAt time.Time
 	IO        string   // the connection: cached or open
 	VolumeIO  []string // of each volume: bind or fuse
+	Transport string   // how requests arrive: device or io_uring; "" until it is mounted
 	Dev       string   // of the union's mount, as in mountinfo; "" until it is mounted
 	Binds     []int    // mount ids of the bind volumes, in the order they were made
 	Marks     string   // namespace of upper's marks
@@ -48,12 +49,12 @@ type lease struct {
 func (e *Engine) hold(name string) (*lease, error) {
 	path := e.statePath(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return nil, e.unwritable("mount "+name, err)
 	}
 	for end := time.Now().Add(patienceStart); ; time.Sleep(5 * time.Millisecond) {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
-			return nil, err
+			return nil, e.unwritable("mount "+name, err)
 		}
 		err = sys.Flock(int(f.Fd()), true)
 		if err == nil && isAt(f, path) {

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -47,6 +49,29 @@ func (e *Engine) Umount(what string, lazy bool) error {
 		return e.clearAndDrop(name, s)
 	}
 	return nil
+}
+
+// UmountAll stops every mount that is running or dead, the youngest first: it may
+// cover an older one, or lie in it.
+func (e *Engine) UmountAll(lazy bool) error {
+	names, err := e.live()
+	if err != nil {
+		return err
+	}
+	started := make(map[string]time.Time)
+	for _, name := range names {
+		if _, s, err := e.state(name); err == nil && s != nil {
+			started[name] = s.StartedAt
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return started[b].Compare(started[a]) })
+	var errs []error
+	for _, name := range names {
+		if err := e.Umount(name, lazy); !errors.Is(err, ErrNotFound) { // it ended by itself
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func explainBusy(err error) error {

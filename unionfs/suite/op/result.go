@@ -34,13 +34,14 @@ type Seen struct {
 // Now stands for a time that the kernel set during the run.
 const Now = "now"
 
-// Dead says that an error means the filesystem's server is gone.
+// Dead says that an error means the filesystem's server is gone. ECANCELED is what
+// a request gets that was on its way to a ring whose thread is killed (fs/fuse/dev_uring.c, fuse_uring_send_in_task).
 func (r Result) Dead() bool {
 	switch r.Errno {
-	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECONNREFUSED, unix.ESHUTDOWN:
+	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECONNREFUSED, unix.ESHUTDOWN, unix.ECANCELED:
 		return true
 	}
-	for _, sign := range []string{"ENOTCONN", "ECONNABORTED", unix.ENOTCONN.Error(), unix.ECONNABORTED.Error()} {
+	for _, sign := range []string{"ENOTCONN", "ECONNABORTED", "ECANCELED", unix.ENOTCONN.Error(), unix.ECONNABORTED.Error(), unix.ECANCELED.Error()} {
 		if strings.Contains(r.Out, sign) {
 			return true
 		}

@@ -1,0 +1,86 @@
+package bench
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Machine is where a result was measured.
+type Machine struct {
+	CPU        string
+	CPUs       int
+	Kernel     string
+	FileSystem string // of the directory that was worked in
+	Uring      bool   // FUSE over io_uring was enabled
+}
+
+func thisMachine(dir string) Machine {
+	m := Machine{CPU: cpuModel(), CPUs: runtime.NumCPU(), FileSystem: fileSystem(dir)}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		m.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	m.Uring = uringEnabled()
+	return m
+}
+
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	for in := bufio.NewScanner(f); in.Scan(); {
+		if key, value, ok := strings.Cut(in.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// fileSystem is the type of the mount that holds dir: of those above it, the longest and last.
+func fileSystem(dir string) string {
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return "unknown"
+	}
+	best, kind := "", "unknown"
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 3 || len(f[1]) < len(best) {
+			continue
+		}
+		if f[1] == "/" || dir == f[1] || strings.HasPrefix(dir, f[1]+"/") {
+			best, kind = f[1], f[2]
+		}
+	}
+	return kind
+}
+
+const uringSwitch = "/sys/module/fuse/parameters/enable_uring"
+
+func uringEnabled() bool {
+	text, err := os.ReadFile(uringSwitch)
+	return err == nil && strings.HasPrefix(string(text), "Y")
+}
+
+// setUring turns FUSE over io_uring on or off for mounts made from now on. It
+// returns what puts it back: the switch is the whole system's.
+func setUring(on bool) (undo func() error, err error) {
+	was, err := os.ReadFile(uringSwitch)
+	if err != nil {
+		return nil, err
+	}
+	word := "N"
+	if on {
+		word = "Y"
+	}
+	if err := os.WriteFile(uringSwitch, []byte(word), 0); err != nil {
+		return nil, err
+	}
+	return func() error { return os.WriteFile(uringSwitch, was, 0) }, nil
+}

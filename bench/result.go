@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+const resultVersion = 1
+
+// Result is one run of the benchmark: what is saved, printed, drawn and compared.
+type Result struct {
+	Version int
+	Started time.Time
+	Took    time.Duration
+	Binary  string // what the measured unionmount says of its version
+	Machine Machine
+	Quick   bool
+	Peers   []Peer
+	Lines   []*Line
+	Curves  []*Curve `json:",omitempty"`
+	Memory  []Memory `json:",omitempty"`
+}
+
+// Peer is one contender; Missing says why it could not take part.
+type Peer struct {
+	Name, About string
+	Missing     string `json:",omitempty"`
+}
+
+// Line is one workload by one kind of client.
+type Line struct {
+	Name, Kind string
+	Client     string // "root" or "user"
+	Cells      map[string]*Cell
+	// Noisy: its ratios are still not known well after all rounds that it got.
+	Noisy bool `json:",omitempty"`
+}
+
+// Cell is a line on one peer.
+type Cell struct {
+	Rounds   []int              // which round each sample is of
+	NsPerOp  []float64          // one a round
+	BytesPer float64            `json:",omitempty"` // bytes an operation moves, of data lines
+	Requests map[string]float64 `json:",omitempty"` // FUSE requests an operation, by kind; counted apart from the timing
+	Lost     bool               `json:",omitempty"` // some requests were not counted: the figures are too low
+	Fio      json.RawMessage    `json:",omitempty"` // fio's own report of the last round
+	Error    string             `json:",omitempty"`
+}
+
+// Curve is how a line grows with something.
+type Curve struct {
+	Name, Over string
+	Points     []Point
+}
+
+// Point is one place of a curve: nanoseconds an operation, by peer.
+type Point struct {
+	X     float64
+	Cells map[string]*Cell
+}
+
+// Memory is what a peer's daemon holds for the files that the kernel knows.
+type Memory struct {
+	Peer                  string
+	Files                 int64
+	Idle, Known, Forgiven int64 // bytes of RSS: just mounted, after a walk, a while after the kernel forgot
+}
+
+// line finds or makes a line.
+func (r *Result) line(name, kind, client string) *Line {
+	i := slices.IndexFunc(r.Lines, func(l *Line) bool { return l.Name == name && l.Client == client })
+	if i >= 0 {
+		return r.Lines[i]
+	}
+	l := &Line{Name: name, Kind: kind, Client: client, Cells: map[string]*Cell{}}
+	r.Lines = append(r.Lines, l)
+	return l
+}
+
+func (l *Line) cell(peer string) *Cell {
+	if l.Cells[peer] == nil {
+		l.Cells[peer] = &Cell{}
+	}
+	return l.Cells[peer]
+}
+
+// note adds what one round measured.
+func (c *Cell) note(round int, o outcome) {
+	c.Rounds = append(c.Rounds, round)
+	c.NsPerOp = append(c.NsPerOp, float64(o.Nanoseconds)/float64(o.Ops))
+	if o.Bytes > 0 {
+		c.BytesPer = float64(o.Bytes) / float64(o.Ops)
+	}
+	if o.Fio != nil {
+		c.Fio = o.Fio
+	}
+}
+
+// Save writes the result to a file.
+func (r *Result) Save(path string) error {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// Load reads a saved result.
+func Load(path string) (*Result, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Result)
+	err = json.Unmarshal(text, r)
+	if err == nil && r.Version != resultVersion {
+		err = errors.New("written by another version of the benchmark: measure anew")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}

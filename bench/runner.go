@@ -1,0 +1,256 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Config says what to measure. Only Binary must be given.
+type Config struct {
+	Binary string         // the unionmount to measure
+	Dir    string         // where to work; default: the system's directory for temporary files that is no tmpfs
+	Quick  bool           // small trees, few rounds: under two minutes
+	Rounds int            // of each line, at least; 0: 5, of a quick run 3
+	Peers  []string       // names; empty: all
+	Only   *regexp.Regexp // lines whose name matches; nil: all
+	Users  bool           // each line as a plain user too
+	Count  bool           // count FUSE requests in a round of their own
+	Growth bool           // curves and memory as well
+	Uring  bool           // enable FUSE over io_uring while measuring, and put it back
+	Log    func(format string, args ...any)
+}
+
+// ErrNoRoot is why a benchmark doesn't start.
+var ErrNoRoot = errors.New("needs root: it mounts kernel overlays and drops caches")
+
+// runner is one run.
+type runner struct {
+	Config
+	dir    string // everything is below it
+	result *Result
+	trees  map[string]made
+	peers  []peer
+	tracer *tracer
+	sites  int
+	moreOf map[string]bool // scenarios that get another round
+}
+
+// made is a tree on disk.
+type made struct {
+	lowers []string // topmost first
+	flat   string
+}
+
+// Run measures. It leaves nothing behind, also when it fails or ctx ends.
+func Run(ctx context.Context, c Config) (res *Result, err error) {
+	if os.Geteuid() != 0 {
+		return nil, ErrNoRoot
+	}
+	r, err := c.prepare()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.clear()) }()
+	if c.Uring {
+		undo, err := setUring(true)
+		if err != nil {
+			return nil, fmt.Errorf("enable FUSE over io_uring: %w", err)
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
+	r.result.Machine = thisMachine(r.dir)
+	start := time.Now()
+	if err := r.lines(ctx); err != nil {
+		return nil, err
+	}
+	if c.Growth {
+		if err := r.growth(ctx); err != nil {
+			return nil, err
+		}
+	}
+	r.result.Took = time.Since(start).Round(time.Second)
+	return r.result, nil
+}
+
+func (c Config) prepare() (*runner, error) {
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	if c.Rounds == 0 {
+		c.Rounds = 5
+		if c.Quick {
+			c.Rounds = 3
+		}
+	}
+	if c.Dir == "" {
+		c.Dir = "/var/tmp" // /tmp is often a tmpfs
+	}
+	dir, err := os.MkdirTemp(c.Dir, "unionmount-bench-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{},
+		result: &Result{Version: resultVersion, Started: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, Binary: versionOf(c.Binary)}}
+	if err := r.choosePeers(); err != nil {
+		return nil, errors.Join(err, r.clear())
+	}
+	if c.Count {
+		if r.tracer, err = newTracer(filepath.Join(r.dir, "trace")); err != nil {
+			c.Log("requests are not counted: %v", err)
+			r.tracer = nil
+		}
+	}
+	return r, nil
+}
+
+// choosePeers drops those that are not asked for or not to be had, and names the latter.
+func (r *runner) choosePeers() error {
+	for _, want := range r.Peers {
+		if !slices.ContainsFunc(peers(), func(p peer) bool { return p.name == want }) {
+			return fmt.Errorf("no peer %q", want)
+		}
+	}
+	for _, p := range peers() {
+		asked := slices.Contains(r.Peers, p.name)
+		if len(r.Peers) > 0 && !asked || p.user && !r.Users || p.slow && r.Quick && !asked {
+			continue
+		}
+		known := Peer{Name: p.name, About: p.about}
+		if p.missing != nil {
+			known.Missing = p.missing(nil)
+		}
+		r.result.Peers = append(r.result.Peers, known)
+		if known.Missing == "" {
+			r.peers = append(r.peers, p)
+		} else {
+			r.Log("%s is left out: %s", p.name, known.Missing)
+		}
+	}
+	return nil
+}
+
+func (r *runner) clear() error {
+	var errs []error
+	if r.tracer != nil {
+		errs = append(errs, r.tracer.close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
+}
+
+func (r *runner) scale() float64 {
+	if r.Quick {
+		return 0.125
+	}
+	return 1
+}
+
+// runtime is how long a line runs that runs for a time.
+func (r *runner) runtime() time.Duration {
+	if r.Quick {
+		return 300 * time.Millisecond
+	}
+	return 3 * time.Second
+}
+
+// clients are who runs each line: root, and a plain user if asked for.
+func (r *runner) clients() []int {
+	if r.Users {
+		return []int{0, plainUser}
+	}
+	return []int{0}
+}
+
+// quickTime is how long a quick run may begin new rounds.
+const quickTime = 100 * time.Second
+
+// lines measures every scenario, and those that came out noisy once more.
+func (r *runner) lines(ctx context.Context) error {
+	var chosen []scenario
+	for _, s := range scenarios() {
+		if r.wanted(s) {
+			chosen = append(chosen, s)
+		}
+	}
+	if len(chosen) == 0 {
+		return errors.New("no line has such a name")
+	}
+	began := time.Now()
+	for round := range 3 * r.Rounds {
+		start, did := time.Now(), false
+		for _, s := range chosen {
+			if round >= r.Rounds && !r.moreOf[s.name] {
+				continue
+			}
+			did = true
+			if err := r.round(ctx, s, round); err != nil {
+				return err
+			}
+			r.judge(s)
+		}
+		late := time.Since(began)+time.Since(start) > quickTime // another like this one would end too late
+		if !did || r.Quick && late {
+			break
+		}
+	}
+	return r.count(ctx, chosen)
+}
+
+func (r *runner) wanted(s scenario) bool {
+	if r.Quick && !s.quick {
+		return false
+	}
+	if why := executable(s.needs...); why != "" {
+		r.Log("%s is left out: %s", s.name, why)
+		return false
+	}
+	return r.Only == nil || slices.ContainsFunc(s.phases, func(p phase) bool { return r.Only.MatchString(p.line) })
+}
+
+// judge marks the lines of a scenario that are not known well yet.
+func (r *runner) judge(s scenario) {
+	r.moreOf[s.name] = false
+	for _, p := range s.phases {
+		for _, l := range r.result.Lines {
+			if l.Name == p.line {
+				l.Noisy = l.unsure(Overlay)
+				r.moreOf[s.name] = r.moreOf[s.name] || l.Noisy
+			}
+		}
+	}
+}
+
+// round lets each peer have its turn at a scenario; another begins each time.
+func (r *runner) round(ctx context.Context, s scenario, round int) error {
+	for _, uid := range r.clients() {
+		for i := range r.peers {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			p := r.peers[(i+round)%len(r.peers)]
+			if p.user && uid != plainUser {
+				continue
+			}
+			r.Log("round %d, %s, %s as %s", round+1, s.name, p.name, who(uid))
+			if err := r.turn(s, p, uid, r.timing(p, uid, round)); err != nil {
+				return fmt.Errorf("%s on %s: %w", s.name, p.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func who(uid int) string {
+	if uid == 0 {
+		return "root"
+	}
+	return "user"
+}

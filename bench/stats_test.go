@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lineOf makes a line from samples by peer; every peer was in each round.
+func lineOf(name string, samples map[string][]float64) *Line {
+	l := &Line{Name: name, Kind: KindMetadata, Client: "root", Cells: map[string]*Cell{}}
+	for peer, ns := range samples {
+		c := l.cell(peer)
+		for i, v := range ns {
+			c.Rounds = append(c.Rounds, i)
+			c.NsPerOp = append(c.NsPerOp, v)
+		}
+	}
+	return l
+}
+
+func TestEstimate(t *testing.T) {
+	for _, c := range []struct {
+		values         []float64
+		center, lo, hi float64
+	}{
+		{[]float64{3}, 3, 3, 3},
+		{[]float64{1, 2, 9}, 2, 1, 9}, // too few for the confidence: the whole range
+		{[]float64{5, 1, 4, 2, 3, 6, 7, 8, 9, 10, 11}, 6, 2, 9},
+	} {
+		if e := estimate(c.values); e.Center != c.center || e.Lo != c.lo || e.Hi != c.hi {
+			t.Errorf("%v: %+v", c.values, e)
+		}
+	}
+	if e := estimate(nil); !math.IsNaN(e.Center) {
+		t.Errorf("of nothing: %+v", e)
+	}
+}
+
+// TestRatioGoesByRound: a round in which everything is slow must not move a ratio.
+func TestRatioGoesByRound(t *testing.T) {
+	l := lineOf("x", map[string][]float64{Overlay: {10, 100, 10, 1000, 10}, "cached": {20, 200, 20, 2000, 20}})
+	if e, ok := l.Ratio("cached", Overlay); !ok || e.Center != 0.5 || e.width() != 0 {
+		t.Errorf("%+v", e)
+	}
+	l.Cells["cached"].Rounds = []int{7, 8, 9, 10, 11}
+	if _, ok := l.Ratio("cached", Overlay); ok {
+		t.Error("a ratio of rounds that were not the same")
+	}
+}
+
+func TestUnsure(t *testing.T) {
+	steady := lineOf("x", map[string][]float64{Overlay: {10, 10, 10}, "cached": {10, 10.1, 9.9}})
+	shaky := lineOf("x", map[string][]float64{Overlay: {10, 10, 10}, "cached": {5, 10, 20}})
+	if steady.unsure(Overlay) || !shaky.unsure(Overlay) {
+		t.Error("noise is not told from what is steady")
+	}
+}
+
+func TestGeoMean(t *testing.T) {
+	r := &Result{Lines: []*Line{
+		lineOf("a", map[string][]float64{Overlay: {10}, "cached": {5}}),
+		lineOf("b", map[string][]float64{Overlay: {10}, "cached": {20}}),
+	}}
+	if mean, n := r.GeoMean("cached", Overlay, "root", ""); n != 2 || math.Abs(mean-1) > 1e-9 {
+		t.Errorf("%v of %d lines", mean, n)
+	}
+}
+
+// TestCompare: what halved its speed is named, what only trembles is not.
+func TestCompare(t *testing.T) {
+	result := func(cached, open []float64) *Result {
+		ten := []float64{10, 10, 10, 10, 10, 10}
+		return &Result{Peers: []Peer{{Name: Overlay}, {Name: "cached"}, {Name: "open"}},
+			Lines: []*Line{lineOf("stat", map[string][]float64{Overlay: ten, "cached": cached, "open": open})}}
+	}
+	older := result([]float64{10, 10.2, 9.9, 10.1, 10, 9.8}, []float64{20, 21, 19, 20, 22, 20})
+	newer := result([]float64{20, 20.2, 19.9, 20.1, 20, 19.8}, []float64{21, 20, 20, 19, 21, 20})
+	moved, compared := Compare(older, newer)
+	if compared != 2 || len(moved) != 1 || moved[0].Peer != "cached" || math.Abs(moved[0].Change+0.5) > 0.05 {
+		t.Errorf("%d compared, moved: %+v", compared, moved)
+	}
+	var out strings.Builder
+	if err := PrintMoves(&out, moved, compared); err != nil || !strings.Contains(out.String(), "1 of 2") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}
+
+// TestFioReport reads what the installed fio really prints, for every job file.
+func TestFioReport(t *testing.T) {
+	if _, err := exec.LookPath("fio"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("the command fio is not installed")
+		}
+		t.Skip("the command fio is not installed")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, dataFile), make([]byte, 8<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range scenarios() {
+		for _, p := range s.phases {
+			if p.fio == "" {
+				continue
+			}
+			c := client{Dir: dir, Scratch: t.TempDir(), Scale: 1.0 / 64, Runtime: 20e6}
+			o := c.do(p)
+			if o.Err != "" || o.Ops == 0 || o.Nanoseconds == 0 || o.Bytes/o.Ops < 4096 || len(o.Fio) == 0 {
+				t.Errorf("%s: %d operations in %d ns: %s", p.line, o.Ops, o.Nanoseconds, o.Err)
+			}
+		}
+	}
+	if _, err := readReport([]byte("fio: no such job")); err == nil {
+		t.Error("garbage was read as a report")
+	}
+}

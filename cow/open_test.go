@@ -1,0 +1,126 @@
+package cow_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/unionmount/unionmount/cow"
+	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
+)
+
+// TestWorkHandsNothingOn: a default ACL or setgid bit of the work directory was
+// inherited by what is staged below it, and came to upper with it.
+func TestWorkHandsNothingOn(t *testing.T) {
+	b := newBench(t)
+	b.w.Close()
+	out, err := exec.Command("sh", "-ec", `setfacl -d -m u:77:rwx "$0"; chgrp 88 "$0"; chmod g+s "$0"; setfacl -d -m u:77:rwx "$0/work"; rm -r "$0/index"`, b.work).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if b.w, err = cow.OpenWriter(b.s.Upper, b.work, cow.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	b.s.Index = b.w.Index()
+	for _, p := range []string{"file", "dir", "hard1"} {
+		if err := b.copyUp(p, cow.Whole); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mode := range []uint32{sys.S_IFREG | 0o644, sys.S_IFDIR | 0o755} {
+		if err := b.create("", fmt.Sprintf("made-%o", mode), mode, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err = exec.Command("getfacl", "-Rs", "--absolute-names", filepath.Dir(b.work)+"/upper").CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("ACLs in upper: %v\n%s", err, out)
+	}
+	out, err = exec.Command("find", filepath.Dir(b.work)+"/upper", "-group", "88", "-o", "-perm", "-2000").CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("inherited from work: %v\n%s", err, out)
+	}
+}
+
+// TestOrphanInTheIndex: a crash after the last name of a copied-up hard link went
+// and before its index entry did left the file there for ever.
+func TestOrphanInTheIndex(t *testing.T) {
+	b := newBench(t)
+	if err := b.copyUp("hard1", cow.Whole); err != nil {
+		t.Fatal(err)
+	}
+	index := b.entry("hard1").Index()
+	left := func() int {
+		entries, err := os.ReadDir(b.work + "/index")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	for _, p := range []string{"hard1", "hard2"} {
+		if err := b.w.LinkUp(index, "", p, 2, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, p := range []string{"hard1", "hard2"} {
+		b.reopen()
+		if left() != 1 {
+			t.Fatalf("an index entry with %d names was swept", 2-i)
+		}
+		if err := b.w.Unlink("", p, true, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.reopen()
+	if left() != 0 {
+		t.Error("the index entry of a file without a name is left")
+	}
+}
+
+// TestOriginGivesWay: a lower file whose attributes fill all the room that ext4 has
+// for them could not be copied up: ENOSPC on a disk that is not full.
+func TestOriginGivesWay(t *testing.T) {
+	b := newBench(t)
+	fd, err := sys.Open(b.lower+"/file", sys.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close(fd)
+	full := false
+	for _, size := range []int{1000, 100, 1} {
+		for i := range 50 {
+			err := sys.SetXattrFd(fd, fmt.Sprintf("user.%d-%d", size, i), []byte(strings.Repeat("v", size)), 0)
+			if errors.Is(err, sys.ENOSPC) {
+				full = true
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !full {
+		suite.Absent(t, "needs a file system with little room for attributes, as ext4, below "+os.TempDir())
+	}
+	want, err := sys.ListXattrFd(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.copyUp("file", cow.Whole); err != nil {
+		t.Fatal(err)
+	}
+	up, err := b.s.Upper.PathFd("file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close(up)
+	got, err := sys.ListXattrFd(up)
+	if err != nil || len(got) != len(want) {
+		t.Errorf("%d attributes of %d were copied up, %v", len(got), len(want), err)
+	}
+}

@@ -1,0 +1,61 @@
+package unionfs_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite"
+)
+
+// connection is one way for a union to talk to the kernel: a contract and a transport.
+type connection struct {
+	io   unionfs.IO
+	ring bool
+}
+
+// connections are those that every suite runs on.
+func connections() []connection {
+	c := []connection{{unionfs.IOCached, false}, {unionfs.IOOpen, false}, {unionfs.IOCached, true}}
+	if os.Getenv("UNIONMOUNT_LONG") != "" {
+		c = append(c, connection{unionfs.IOOpen, true})
+	}
+	return c
+}
+
+func (c connection) String() string {
+	if c.ring {
+		return string(c.io) + "-io_uring"
+	}
+	return string(c.io)
+}
+
+func (c connection) config(cfg unionfs.Config) unionfs.Config {
+	cfg.IO, cfg.NoRing = c.io, !c.ring
+	return cfg
+}
+
+// need switches FUSE over io_uring on for the time of a test that uses it.
+func (c connection) need(t *testing.T) {
+	t.Helper()
+	const param = "/sys/module/fuse/parameters/enable_uring"
+	if !c.ring {
+		return
+	}
+	old, err := os.ReadFile(param)
+	if err != nil {
+		suite.Absent(t, "needs FUSE over io_uring: Linux 6.14 or later with CONFIG_FUSE_IO_URING")
+	}
+	if strings.TrimSpace(string(old)) == "Y" {
+		return
+	}
+	if err := os.WriteFile(param, []byte("Y"), 0); err != nil {
+		suite.Absent(t, "needs root to switch FUSE over io_uring on: "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(param, old, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
