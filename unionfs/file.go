@@ -217,18 +217,28 @@ func (c *conn) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 
 // Read is read for a caller that wants it wrapped.
 func (c *conn) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n, status := c.read(in, buf)
+	n, status := c.read(in, buf, false)
 	return fuse.ReadResultData(buf[:n]), status
 }
 
 // read reads data; a lower's until a copy-up ends, upper's from then on, whatever handle it comes by.
-func (c *conn) read(in *fuse.ReadIn, buf []byte) (int, fuse.Status) {
+// now: EAGAIN rather than wait for the disk.
+func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 	n := c.node(in.NodeId)
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
 		return 0, c.fs.status(err)
 	}
 	defer d.release()
+	if now {
+		got, err := sys.PreadNow(d.fd, buf, int64(in.Offset))
+		switch err {
+		case nil:
+			return got, fuse.OK
+		case sys.EWOULDBLOK:
+			return 0, fuse.EAGAIN
+		} // whatever it is, it shows again below
+	}
 	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
 	if err != nil {
 		return 0, c.fs.status(c.fs.named(n, "read", err))

@@ -2,6 +2,26 @@ package sys
 
 import "golang.org/x/sys/unix"
 
+// PreadNow is Pread from memory alone: EAGAIN if the disk would have to be waited
+// for, EOPNOTSUPP on a file system that can't tell. What was read till then is lost to the caller.
+func PreadNow(fd int, buf []byte, off int64) (int, error) {
+	done := 0
+	for done < len(buf) {
+		n, err := unix.Preadv2(fd, [][]byte{buf[done:]}, off+int64(done), unix.RWF_NOWAIT)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	return done, nil
+}
+
 // Pread reads at off until buf is full or the file ends.
 func Pread(fd int, buf []byte, off int64) (int, error) {
 	done := 0

@@ -260,7 +260,7 @@ func (r *reader) serve() {
 	if len(q.in) > bigData || q.head.Opcode == opRead && as[fuse.ReadIn](q).Size > bigData {
 		r.wide = true
 	}
-	if r.streak > busy || !dataOp(q) && s.lengthy(q) {
+	if r.streak > busy || slow(q) {
 		r.streak = 0
 		r.d.help()
 	}
@@ -306,5 +306,3 @@ func (r *reader) reply(q *request) {
 		return
 	}
 }
-
-func dataOp(q *request) bool { return q.head.Opcode == opRead || q.head.Opcode == opWrite }

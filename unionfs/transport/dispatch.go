@@ -9,7 +9,7 @@ import (
 
 // handle answers r into r.out. A panic is the file system's fault, not the mount's end.
 func (s *Server) handle(r *request) {
-	r.status, r.size, r.silent = fuse.OK, 0, false
+	r.status, r.size, r.silent, r.later = fuse.OK, 0, false, false
 	defer func() {
 		if what := recover(); what != nil {
 			r.size = 0
@@ -115,7 +115,8 @@ func (s *Server) read(r *request) {
 	in := as[fuse.ReadIn](r)
 	buf := r.out[:min(int(in.Size), len(r.out))]
 	if s.cfg.Read != nil {
-		r.size, r.status = s.cfg.Read(in, buf)
+		r.size, r.status = s.cfg.Read(in, buf, r.now)
+		r.later = r.now && r.status == fuse.EAGAIN
 		return
 	}
 	got, status := s.cfg.FS.Read(nil, in, buf)
@@ -185,20 +186,29 @@ func (s *Server) rest(r *request) {
 	}
 }
 
-// lengthy tells that r may take long.
-func (s *Server) lengthy(r *request) bool {
+// slow tells that r takes long by its kind.
+func slow(r *request) bool {
 	switch r.head.Opcode {
 	case opFsync, opFsyncdir, opFallocate, opCopyFileRange, opSetlkw:
 		return true
+	}
+	return false
+}
+
+// lengthy tells that r may take long.
+func (s *Server) lengthy(r *request) bool {
+	switch r.head.Opcode {
 	case opRead:
 		return as[fuse.ReadIn](r).Size > bigData
+	case opReaddir, opReaddirplus: // from its start on: all names of all layers are read
+		return as[fuse.ReadIn](r).Offset == 0
 	case opWrite:
 		if as[fuse.WriteIn](r).Size > bigData {
 			return true
 		}
 	case opSetattr, opSetxattr, opRemovexattr, opLink, opRename2:
 	default:
-		return false
+		return slow(r)
 	}
 	return s.cfg.Lengthy != nil && s.cfg.Lengthy(r.head)
 }

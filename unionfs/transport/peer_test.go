@@ -123,7 +123,7 @@ func servePlain(spec string) error {
 		return nil
 	}
 	s, err := Start(fd, Config{FS: fs, Options: o, Ring: way == string(Ring), Fault: func(what string, err error) { fmt.Fprintln(os.Stderr, what, err) },
-		Read: func(_ *fuse.ReadIn, buf []byte) (int, fuse.Status) { return len(buf), fuse.OK }})
+		Read: func(_ *fuse.ReadIn, buf []byte, _ bool) (int, fuse.Status) { return len(buf), fuse.OK }})
 	if err != nil {
 		return err
 	}

@@ -238,13 +238,16 @@ func (q *queue) round() error {
 // answer answers the request in e, or lets somebody else do it.
 func (q *queue) answer(e *entry) {
 	e.load()
-	if !q.s.lengthy(&e.request) {
+	if e.request.now = !q.s.lengthy(&e.request); e.request.now {
 		q.s.handle(&e.request)
-		e.store()
-		e.command(uringCommitAndFetch)
-		return
+		if !e.request.later {
+			e.store()
+			e.command(uringCommitAndFetch)
+			return
+		}
 	}
 	go func() {
+		e.request.now = false
 		q.s.handle(&e.request)
 		e.store()
 		q.mu.Lock()

@@ -24,8 +24,9 @@ type Config struct {
 	FS fuse.RawFileSystem
 	// Options are what INIT agrees on with the kernel; PanicHandler must be set.
 	Options fuse.MountOptions
-	// Read reads straight into the reply; nil: FS.Read does.
-	Read func(in *fuse.ReadIn, buf []byte) (int, fuse.Status)
+	// Read reads straight into the reply. now: it answers EAGAIN rather than wait for the
+	// disk, and is asked again where waiting holds nobody up. nil: FS.Read does.
+	Read func(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status)
 	// Lengthy tells that answering a change may take long, as a copy-up does, so
 	// that others shall be served meanwhile. It may be called at any time and must be quick. nil: nothing is lengthy but what is by its kind.
 	Lengthy func(h *fuse.InHeader) bool

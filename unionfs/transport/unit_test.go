@@ -102,7 +102,7 @@ func message[T any](op uint32, in T, after string) *request {
 // TestNoAllocation: a hot request allocates nothing but its name.
 func TestNoAllocation(t *testing.T) {
 	s := &Server{cfg: Config{FS: plain{fuse.NewDefaultRawFileSystem()}, Options: options(),
-		Read: func(_ *fuse.ReadIn, buf []byte) (int, fuse.Status) { return len(buf), fuse.OK }}}
+		Read: func(_ *fuse.ReadIn, buf []byte, _ bool) (int, fuse.Status) { return len(buf), fuse.OK }}}
 	forgets := make([]byte, 8+2*16)
 	binary.NativeEndian.PutUint32(forgets, 2)
 	for name, c := range map[string]struct {

@@ -67,9 +67,11 @@ type request struct {
 	ring bool
 	out  []byte // room for the answer, without its header. The ring: the memory of data
 
+	now    bool // whoever answers must not wait
 	status fuse.Status
 	size   int  // of the answer in out
 	silent bool // nobody waits for an answer
+	later  bool // not answered: that would have meant to wait
 
 	dir fuse.DirEntryList
 }
