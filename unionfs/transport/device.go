@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -46,6 +47,8 @@ const (
 	// together is for how long a ring's FORGETs are left to gather: they are all that
 	// comes by the device then, and each would wake a processor.
 	together = 2 * time.Millisecond
+	// keepWide is for how long an idle reader keeps the memory of big requests.
+	keepWide = 5 * time.Second
 )
 
 func newDevice(s *Server) *device {
@@ -109,18 +112,29 @@ func (d *device) help() {
 	}
 }
 
-// rest waits until help is called; false: there are enough idle readers, or the mount is gone.
-func (d *device) rest() bool {
+// rest waits until help is called; false: there are enough idle readers, or the
+// mount is gone. late is called once if that takes long; nil: it isn't.
+func (d *device) rest(late func()) bool {
 	if d.resting.Add(1) > maxResting {
 		d.resting.Add(-1)
 		return false
 	}
 	defer d.resting.Add(-1)
-	select {
-	case <-d.idle:
-		return true
-	case <-d.over:
-		return false
+	var long <-chan time.Time
+	if late != nil {
+		timer := time.NewTimer(keepWide)
+		defer timer.Stop()
+		long = timer.C
+	}
+	for {
+		select {
+		case <-d.idle:
+			return true
+		case <-d.over:
+			return false
+		case <-long:
+			late()
+		}
 	}
 }
 
@@ -176,31 +190,34 @@ func (d *device) watch() {
 // reader answers requests, one after the other.
 type reader struct {
 	d       *device
-	in, out []byte
+	in, out []byte // so that data to write and data read begin a page: the kernel copies page by page
+	memory  [2][]byte
 	fd      int // that the request was read from: the answer goes there
 	request request
 	streak  time.Duration // busy without a pause; since the last call for help
 	wide    bool          // its buffers have held a big request
 }
 
-func newReader(d *device) (*reader, error) {
-	size := bufferSize(d.s.maxWrite)
-	in, err := buffer(size)
-	if err != nil {
-		return nil, err
+func newReader(d *device) (r *reader, err error) {
+	r = &reader{d: d}
+	for i := range r.memory {
+		if r.memory[i], err = buffer(pageSize + bufferSize(d.s.maxWrite)); err != nil {
+			r.free()
+			return nil, err
+		}
 	}
-	out, err := buffer(size)
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{d: d, in: in, out: out}
-	r.request.out = out[outHeaderSize:]
+	r.in = r.memory[0][pageSize-unsafe.Sizeof(fuse.WriteIn{}):]
+	r.out = r.memory[1][pageSize-outHeaderSize:]
+	r.request.out = r.out[outHeaderSize:]
 	return r, nil
 }
 
 func (r *reader) free() {
-	_ = unix.Munmap(r.in) // can't fail for what mmap gave
-	_ = unix.Munmap(r.out)
+	for _, m := range r.memory {
+		if m != nil {
+			_ = unix.Munmap(m) // can't fail for what mmap gave
+		}
+	}
 }
 
 // take gets the next request; false: the reader isn't needed any more.
@@ -239,14 +256,17 @@ func (r *reader) take() bool {
 	}
 }
 
-// rest gives back the memory of big requests and waits to be called.
+// rest waits to be called. The memory of big requests is given back, but not at once: another may come soon.
 func (r *reader) rest() bool {
-	if r.wide {
-		r.wide = false
-		_ = unix.Madvise(r.in[headRoom:], unix.MADV_DONTNEED) // saves memory, no more
-		_ = unix.Madvise(r.out[headRoom:], unix.MADV_DONTNEED)
+	if !r.wide {
+		return r.d.rest(nil)
 	}
-	return r.d.rest()
+	return r.d.rest(func() {
+		r.wide = false
+		for _, m := range r.memory {
+			_ = unix.Madvise(m, unix.MADV_DONTNEED) // saves memory, no more
+		}
+	})
 }
 
 // serve answers the request that take got.

@@ -198,8 +198,8 @@ func slow(r *request) bool {
 // lengthy tells that r may take long.
 func (s *Server) lengthy(r *request) bool {
 	switch r.head.Opcode {
-	case opRead:
-		return as[fuse.ReadIn](r).Size > bigData
+	case opRead: // Config.Read says so when it knows
+		return s.cfg.Read == nil && as[fuse.ReadIn](r).Size > bigData
 	case opReaddir, opReaddirplus: // from its start on: all names of all layers are read
 		return as[fuse.ReadIn](r).Offset == 0
 	case opWrite:

@@ -340,7 +340,7 @@ func TestIdle(t *testing.T) {
 }
 
 // cpuTime adds up what every thread of a process has run (proc(5), schedstat).
-func cpuTime(t *testing.T, pid int) (sum time.Duration) {
+func cpuTime(t testing.TB, pid int) (sum time.Duration) {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(tasks) == 0 {

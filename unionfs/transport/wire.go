@@ -46,6 +46,8 @@ const (
 	inHeaderSize  = unsafe.Sizeof(fuse.InHeader{})
 	outHeaderSize = unsafe.Sizeof(fuse.OutHeader{})
 
+	pageSize = 4096 // on other machines data isn't aligned, no more
+
 	// headRoom is more than any operation's own struct, and as much as FUSE_MIN_READ_BUFFER asks for.
 	headRoom = 8192
 )
