@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -21,7 +22,6 @@ type queue struct {
 	s       *Server
 	id      int
 	ring    *ring
-	depth   int
 	entries []entry
 	live    int // entries that the kernel has or that are being answered
 
@@ -76,64 +76,93 @@ type entryInOut struct {
 	_             uint64
 }
 
-// newRings makes one ring for every processor that there may ever be: the kernel
-// uses none before all are registered.
-func newRings() ([]*ring, error) {
-	cpus, err := processors("possible")
+// errRefused is the kernel's refusal of an entry: it goes on with the device.
+var errRefused = errors.New("the kernel refuses an entry")
+
+// newQueues makes one for every processor that there may ever be: the kernel uses
+// none before all are registered. Everything that can fail is done here, while the
+// kernel hasn't been promised a ring: from then on it waits for it.
+func newQueues(maxWrite int) (queues []*queue, err error) {
+	possible, err := processors("possible")
 	if err != nil {
 		return nil, err
 	}
-	var rings []*ring
-	for range cpus {
-		r, err := newRing(queueDepth + 1)
-		if err != nil {
-			closeRings(rings)
-			return nil, err
-		}
-		rings = append(rings, r)
-	}
-	return rings, nil
-}
-
-func closeRings(rings []*ring) {
-	for _, r := range rings {
-		_ = r.close() // never used
-	}
-}
-
-// startQueues begins to serve by the ring. If it can't, the kernel goes on with the device.
-func (s *Server) startQueues(rings []*ring) {
-	s.kind = Ring
-	size := max(s.maxWrite, headRoom)
-	results := make(chan error, len(rings))
 	online, err := processors("online")
 	if err != nil {
-		s.cfg.Fault("which processors are online", err)
+		return nil, err
 	}
-	for i, r := range rings {
-		q := &queue{s: s, id: i, ring: r, wakeup: -1, depth: queueDepth}
-		if err == nil && !slices.Contains(online, i) {
-			q.depth = 1 // has no clients unless it comes online: then they wait for each other
+	for id := range possible {
+		q := &queue{id: id, wakeup: -1, entries: make([]entry, queueDepth)}
+		if !slices.Contains(online, id) {
+			q.entries = q.entries[:1] // has no clients unless it comes online: then they wait for each other
 		}
-		s.queues = append(s.queues, q)
-		s.serving.Go(func() { q.serve(size, results) })
+		queues = append(queues, q)
+		if err := q.allocate(max(maxWrite, headRoom)); err != nil {
+			closeQueues(queues)
+			return nil, err
+		}
+	}
+	return queues, nil
+}
+
+func closeQueues(queues []*queue) {
+	for _, q := range queues {
+		q.close()
+	}
+}
+
+func (q *queue) allocate(size int) (err error) {
+	if q.ring, err = newRing(queueDepth + 1); err != nil {
+		return err
+	}
+	if q.wakeup, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return err
+	}
+	for i := range q.entries {
+		e := &q.entries[i]
+		e.queue, e.index = q, i
+		if e.head, err = buffer(4096); err != nil {
+			return err
+		}
+		if e.payload, err = buffer(size); err != nil {
+			return err
+		}
+		e.vec = (*[2]unix.Iovec)(unsafe.Pointer(&e.head[uringHeadPad]))
+		e.vec[0] = unix.Iovec{Base: &e.head[0], Len: uringHead}
+		e.vec[1] = unix.Iovec{Base: &e.payload[0], Len: uint64(size)}
+	}
+	return nil
+}
+
+// startQueues begins to serve by the ring, or goes on with the device if the kernel refuses.
+func (s *Server) startQueues() error {
+	s.kind = Ring
+	results := make(chan error, len(s.queues))
+	for _, q := range s.queues {
+		q.s = s
+		s.serving.Go(func() { q.serve(results) })
 	}
 	// A thread that waits in a ring keeps one of Go's processors for a while, and
 	// what leaves it wants another at once.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(rings))
-	for range rings {
-		if err := <-results; err != nil {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(s.queues))
+	for range s.queues {
+		err := <-results
+		switch {
+		case errors.Is(err, errRefused):
 			s.kind = Device
 			s.cfg.Fault("io_uring can't be used, serving by "+string(Device), err)
+		case err != nil:
+			return err
 		}
 	}
+	return nil
 }
 
 // serve registers the queue's entries, tells result, and answers until the kernel has ended them all.
-func (q *queue) serve(size int, result chan<- error) {
+func (q *queue) serve(result chan<- error) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with its pinning
 	q.pin()
-	err := q.register(size)
+	err := q.register()
 	result <- err
 	for err == nil && q.live > 0 {
 		err = q.round()
@@ -152,32 +181,18 @@ func (q *queue) pin() {
 }
 
 // register gives the entries to the kernel.
-func (q *queue) register(size int) (err error) {
-	if err = q.ring.enable(); err != nil {
-		return err
-	}
-	if q.wakeup, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+func (q *queue) register() error {
+	if err := q.ring.enable(); err != nil {
 		return err
 	}
 	q.watchWakeup()
-	q.entries = make([]entry, q.depth)
 	for i := range q.entries {
 		e := &q.entries[i]
-		e.queue, e.index = q, i
-		if e.head, err = buffer(4096); err != nil {
-			return err
-		}
-		if e.payload, err = buffer(size); err != nil {
-			return err
-		}
-		e.vec = (*[2]unix.Iovec)(unsafe.Pointer(&e.head[uringHeadPad]))
-		e.vec[0] = unix.Iovec{Base: &e.head[0], Len: uringHead}
-		e.vec[1] = unix.Iovec{Base: &e.payload[0], Len: uint64(size)}
 		s := e.command(uringRegister)
 		s.addr, s.len = uint64(uintptr(unsafe.Pointer(e.vec))), 2
 		q.live++
 	}
-	if err = q.ring.submit(); err != nil {
+	if err := q.ring.submit(); err != nil {
 		return err
 	}
 	for { // refusals come at once; so may requests
@@ -188,7 +203,7 @@ func (q *queue) register(size int) (err error) {
 		case c.userData == wakeupID:
 			q.collect()
 		case c.res < 0:
-			return fmt.Errorf("register an entry: %w", unix.Errno(-c.res))
+			return fmt.Errorf("%w: %w", errRefused, unix.Errno(-c.res))
 		default:
 			q.answer(&q.entries[c.userData])
 		}
@@ -316,11 +331,14 @@ func (q *queue) close() {
 		_ = unix.Close(q.wakeup)
 	}
 	q.mu.Unlock()
-	_ = q.ring.close()
+	if q.ring != nil {
+		_ = q.ring.close() // nothing is under way
+	}
 	for i := range q.entries {
-		if e := &q.entries[i]; e.payload != nil {
-			_ = unix.Munmap(e.payload)
-			_ = unix.Munmap(e.head)
+		for _, m := range [][]byte{q.entries[i].head, q.entries[i].payload} {
+			if m != nil {
+				_ = unix.Munmap(m) // can't fail for what mmap gave
+			}
 		}
 	}
 }

@@ -58,14 +58,16 @@ type Server struct {
 // serves in goroutines of its own until the mount is gone. If it fails, fd is closed.
 func Start(fd int, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, fd: fd, debug: cfg.Options.Debug, kind: Device, ended: make(chan struct{})}
-	rings, err := s.init()
-	if err != nil {
+	if err := s.init(); err != nil {
+		closeQueues(s.queues)
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	s.dev = newDevice(s)
-	if rings != nil {
-		s.startQueues(rings)
-		s.dev.spin = s.kind == Device
+	if s.queues != nil {
+		if err := s.startQueues(); err != nil {
+			return nil, errors.Join(err, unix.Close(fd))
+		}
+		s.dev.spin = s.dev.spin && s.kind == Device
 	}
 	s.dev.start()
 	go s.end()
@@ -101,21 +103,19 @@ func (s *Server) gone() {
 	}
 }
 
-// init answers INIT. Queues for the ring are made before the kernel is told to
-// use it: from then on it waits until all are registered.
-func (s *Server) init() ([]*ring, error) {
+// init answers INIT, and makes queues if the kernel shall use the ring.
+func (s *Server) init() error {
 	in := make([]byte, bufferSize(s.cfg.Options.MaxWrite))
 	n, err := readInit(s.fd, in)
 	if err != nil {
-		return nil, fmt.Errorf("read INIT: %w", err)
+		return fmt.Errorf("read INIT: %w", err)
 	}
 	if n < int(inHeaderSize) || header(in).Opcode != opInit {
-		return nil, errors.New("the connection's first request isn't INIT")
+		return errors.New("the connection's first request isn't INIT")
 	}
 	asked := (*fuse.InitIn)(ptr(in))
-	var rings []*ring
 	if s.cfg.Ring && asked.Flags64()&fuse.CAP_OVER_IO_URING != 0 {
-		if rings, err = newRings(); err != nil {
+		if s.queues, err = newQueues(s.cfg.Options.MaxWrite); err != nil {
 			s.cfg.Fault("io_uring can't be had, serving by "+string(Device), err)
 		} else {
 			s.cfg.Options.ExtraCapabilities |= fuse.CAP_OVER_IO_URING
@@ -124,20 +124,17 @@ func (s *Server) init() ([]*ring, error) {
 	s.protocol = fuse.NewProtocolServer(s.cfg.FS, &s.cfg.Options)
 	out := make([]byte, 4096)
 	m, status := s.protocol.HandleRequest([][]byte{in[:n]}, [][]byte{out})
-	if !status.Ok() {
-		closeRings(rings)
-		return nil, fmt.Errorf("answer INIT: %w", unix.Errno(status))
+	if status.Ok() {
+		status = fuse.Status(-outHeader(out).Status)
 	}
-	if st := outHeader(out).Status; st != 0 {
-		closeRings(rings)
-		return nil, fmt.Errorf("answer INIT: %w", unix.Errno(-st))
+	if !status.Ok() {
+		return fmt.Errorf("answer INIT: %w", unix.Errno(status))
 	}
 	s.maxWrite = int((*fuse.InitOut)(ptr(out[outHeaderSize:])).MaxWrite)
 	if _, err := unix.Write(s.fd, out[:m]); err != nil {
-		closeRings(rings)
-		return nil, fmt.Errorf("answer INIT: %w", err)
+		return fmt.Errorf("answer INIT: %w", err)
 	}
-	return rings, nil
+	return nil
 }
 
 // readInit waits for the first request.
