@@ -105,7 +105,7 @@ func (s *session) untilDead(g *generator, killed <-chan error) (history []op.Op,
 func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err error) {
 	w := s.workers[o.Worker]
 	union, _, err = w.Do(o, worker.Union)
-	if err != nil || union.Dead() || failedIO(union) && s.gone() {
+	if err != nil || union.Dead() || (failedIO(union) || cutShort(o, union)) && s.gone() {
 		return union, plain, err == nil, err
 	}
 	_, plain, err = w.Do(o, worker.Plain)
@@ -121,10 +121,20 @@ func failedIO(r op.Result) bool {
 	return r.Errno == unix.EIO || strings.Contains(r.Out, "EIO") || strings.Contains(r.Out, unix.EIO.Error())
 }
 
-// gone says that the union has no server: reading pages then fails with EIO.
+// cutShort says that a write ended early: what takes several requests may get an answer to the first only.
+func cutShort(o op.Op, r op.Result) bool {
+	return (o.Kind == op.Write || o.Kind == op.Pwrite) && r.Errno == 0 && r.Out != fmt.Sprintf("n=%d", o.Len)
+}
+
+// gone says that the union has no server: reading pages then fails with EIO. A look
+// that was under way as the last of the server's descriptors was closed is aborted.
 func (s *session) gone() bool {
 	var st unix.Statfs_t
-	return unix.Statfs(s.state.Union, &st) == unix.ENOTCONN
+	switch unix.Statfs(s.state.Union, &st) {
+	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECANCELED:
+		return true
+	}
+	return false
 }
 
 // each executes an operation in every worker on some sides. The answers don't matter.
