@@ -129,9 +129,9 @@ func cutShort(o op.Op, r op.Result) bool {
 // gone says that the union has no server: reading pages then fails with EIO. A look
 // that was under way as the last of the server's descriptors was closed is aborted.
 func (s *session) gone() bool {
-	var st unix.Stat_t
+	var st unix.Statfs_t
 	var err error
-	s.look(func() { err = unix.Lstat(s.state.Union, &st) })
+	s.look(func() { err = unix.Statfs(s.state.Union, &st) })
 	switch err {
 	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECANCELED:
 		return true
