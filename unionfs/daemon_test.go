@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 type daemon struct {
 	Config     unionfs.Config
 	Mountpoint string
+	User       bool // a plain user serves, by fusermount3
 	cmd        *exec.Cmd
 }
 
@@ -64,6 +66,10 @@ func (d *daemon) start() error {
 	d.cmd = exec.Command("/proc/self/exe")
 	d.cmd.Env = append(os.Environ(), "UNIONFS_TEST_DAEMON="+string(spec), "GORACE=atexit_sleep_ms=0")
 	d.cmd.Stderr = os.Stderr
+	if d.User {
+		d.cmd.Dir = "/"
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUser, Gid: plainUser}}
+	}
 	out, err := d.cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -124,18 +124,21 @@ func (fs *FS) openNew(n *node, d *desc, out *fuse.OpenOut) {
 // choice of a node stays until it is forgotten: the two can't be mixed.
 //
 // A file with setuid or setgid is written past the cache in any case: the kernel
-// would write to it as us, and we may keep the bits.
+// would write to it as us, and we may keep the bits. It is both then: mappings go
+// to the file itself, calls come here (fuse_file_io_open wants the first flag of
+// every open while one has it, and answers EIO).
 func (fs *FS) sharedFlags(n *node, d *desc, out *fuse.OpenOut) uint32 {
-	if d != nil && d.write {
+	id, backed := fs.register(n, d)
+	if !backed {
+		return fuse.FOPEN_DIRECT_IO
+	}
+	out.BackingID = id
+	if d.write {
 		if st, err := sys.StatFd(d.fd); err != nil || st.Mode&(sys.S_ISUID|sys.S_ISGID) != 0 {
-			return fuse.FOPEN_DIRECT_IO
+			return fuse.FOPEN_PASSTHROUGH | fuse.FOPEN_DIRECT_IO
 		}
 	}
-	if id, ok := fs.register(n, d); ok {
-		out.BackingID = id
-		return fuse.FOPEN_PASSTHROUGH
-	}
-	return fuse.FOPEN_DIRECT_IO
+	return fuse.FOPEN_PASSTHROUGH
 }
 
 // Backing ids of a node: none tried, none to be had, else the id.

@@ -161,3 +161,37 @@ func TestListingGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// TestSetuidOpenedTwice: a setuid file of a routed volume that one had open for reading could not be opened for
+// writing (EIO): the kernel doesn't let opens with and without its passthrough be mixed.
+func TestSetuidOpenedTwice(t *testing.T) {
+	lower, upper, work := dirs(t)
+	source := t.TempDir()
+	if err := os.WriteFile(source+"/f", []byte("old"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Chmod(source+"/f", 0o6755); err != nil {
+		t.Fatal(err)
+	}
+	m := mountUnion(t, unionfs.Config{
+		Lowers: []string{lower}, Upper: upper, Work: work, IO: unionfs.IOOpen,
+		Volumes: []unionfs.Volume{{Source: source, Target: "/vol"}},
+	})
+	r, err := unix.Open(m+"/vol/f", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(r)
+	w, err := unix.Open(m+"/vol/f", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("open for writing while it is open for reading: %v", err)
+	}
+	defer unix.Close(w)
+	if _, err := unix.Pwrite(w, []byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 10)
+	if n, err := unix.Pread(r, buf, 0); err != nil || string(buf[:n]) != "new" {
+		t.Errorf("the reader sees %q, %v", buf[:n], err)
+	}
+}

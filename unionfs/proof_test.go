@@ -1,13 +1,8 @@
 package unionfs_test
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,10 +11,10 @@ import (
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/unionfs/suite/exercise"
 	"github.com/unionmount/unionmount/unionfs/suite/model"
-	"github.com/unionmount/unionmount/unionfs/suite/op"
-	"github.com/unionmount/unionmount/unionfs/suite/startree"
-	"github.com/unionmount/unionmount/unionfs/suite/treehash"
 )
+
+// long says whether the tests run at full length (make test-long).
+func long() bool { return os.Getenv("UNIONMOUNT_LONG") != "" }
 
 // number reads a test's size or seed from the environment.
 func number(name string, def int64) int64 {
@@ -29,170 +24,125 @@ func number(name string, def int64) int64 {
 	return def
 }
 
+// size is how much a suite does in all its worlds together, at short and at full length. LONG_PART divides the full
+// length: the race detector gets a tenth of what runs without it.
+func size(short, full int) int {
+	if !long() {
+		return int(number("OPS", int64(short)))
+	}
+	return int(number("OPS", int64(full)/number("LONG_PART", 1)))
+}
+
+// times is how often a suite does something costly.
+func times(name string, short, full int) int {
+	if long() {
+		short = full
+	}
+	return int(number(name, int64(short)))
+}
+
 // seed is SEED, or always the same, so that a change is blamed for what it did;
 // the long tests draw another each time. Every suite prints it when it fails.
-func seed() int64 {
-	if os.Getenv("UNIONMOUNT_LONG") != "" {
-		return number("SEED", time.Now().UnixNano())
+func seed(t *testing.T) int64 {
+	def := int64(20261124)
+	if long() {
+		def = time.Now().UnixNano()
 	}
-	return number("SEED", 20261124)
+	s := number("SEED", def)
+	t.Logf("seed %d", s)
+	return s
 }
 
-// proofState mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers
-// are what they were.
-func proofState(t *testing.T, c connection, layers int, seed int64, tops ...string) func() (*model.State, error) {
-	return func() (*model.State, error) {
-		dir := t.TempDir()
-		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
-			return nil, err
-		}
-		lower := filepath.Join(dir, "lower")
-		at := map[string]string{}
-		for _, sub := range []string{"lower", "upper", "work", "mnt"} {
-			at[sub] = filepath.Join(dir, sub)
-			if err := os.Mkdir(at[sub], 0o755); err != nil {
-				return nil, err
-			}
-		}
-		opt := startree.Options{Root: true, ACL: true, Tops: tops, Marks: startree.Kernel | startree.UserXattr | startree.OCI}
-		opt.Marks = startree.Kernel
-		dirs, err := startree.Layers(lower, layers, seed, opt)
-		if err != nil {
-			return nil, err
-		}
-		plain := filepath.Join(dir, "plain")
-		if err := startree.Flatten(dirs, plain); err != nil {
-			return nil, err
-		}
-		if err := sameRoot(dirs[0], at["upper"]); err != nil {
-			return nil, err
-		}
-		before, err := treehash.Hash(lower, treehash.Options{Atime: true, Nlink: true})
-		if err != nil {
-			return nil, err
-		}
-		d := &daemon{
-			Config:     c.config(unionfs.Config{Lowers: dirs, Upper: at["upper"], Work: at["work"]}),
-			Mountpoint: at["mnt"],
-		}
-		s := &model.State{Union: at["mnt"], Plain: plain, Kill: d.kill, Restart: d.restart}
-		s.Remount = func() error { return errors.Join(d.stop(), d.start()) }
-		s.Close = func() error {
-			err := d.stop()
-			after, e := treehash.Hash(lower, treehash.Options{Atime: true, Nlink: true})
-			if e != nil {
-				return e
-			}
-			if diff := treehash.Diff(before, after); diff != nil {
-				err = errors.Join(err, fmt.Errorf("lower layers changed: %s", strings.Join(diff, "\n")))
-			}
-			return errors.Join(err, os.RemoveAll(dir))
-		}
-		return s, d.start()
+// share is this world's part of a suite's length: the union gets most of it.
+func (w world) share(all int) int {
+	if w.user || w.way != "" {
+		return all / 10
 	}
+	return all * 70 / 100 / len(connections())
 }
 
-// sameRoot gives an upper the attributes of the layer below: the union's root has the upper's.
-func sameRoot(from, to string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(from, &st); err != nil {
-		return err
-	}
-	for _, name := range []string{"user.a", "trusted.a", "system.posix_acl_access", "system.posix_acl_default"} {
-		buf := make([]byte, 4096)
-		if n, err := unix.Getxattr(from, name, buf); err == nil {
-			if err := unix.Setxattr(to, name, buf[:n], 0); err != nil {
-				return err
-			}
-		}
-	}
-	if err := os.Chmod(to, os.FileMode(st.Mode&0o777)); err != nil {
-		return err
-	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, 0)
-}
-
-// allowed leaves out chown(-1, -1): before a file with capabilities is written the
-// kernel sends the same two requests as for it, so one of the two must deviate
-// (docs/semantics.md). TestChownOfNothing covers it without capabilities.
-func allowed(o op.Op) bool {
-	chown := o.Kind == op.Chown || o.Kind == op.Fchown || o.Kind == op.Lchown
-	return !chown || o.UID >= 0 || o.GID >= 0
-}
-
-// users are root alone, or with USERS set root and two others.
-func users() []*syscall.Credential {
-	if os.Getenv("USERS") == "" {
-		return nil
-	}
-	return []*syscall.Credential{nil, {Uid: 1000, Gid: 1000}, {Uid: 1001, Gid: 1001, Groups: []uint32{1000}}}
-}
+// deviates says that a plain user's union is known not to be its plain copy yet (docs/semantics.md, "Known faults");
+// PLAIN_USER runs it all the same.
+func (w world) deviates() bool { return w.user && os.Getenv("PLAIN_USER") == "" }
 
 func TestModel(t *testing.T) {
-	for _, c := range connections() {
-		t.Run(c.String(), func(t *testing.T) {
-			c.need(t)
-			seed := seed()
-			cfg := model.Config{
-				Credentials: users(), Atimes: os.Getenv("ATIMES") != "",
-				Fresh: proofState(t, c, 1+int(seed%8), seed), Seed: seed, Ops: int(number("OPS", 50_000)), Root: true, ACL: true, Allow: allowed, Log: t.Logf,
-			}
-			if err := model.Run(cfg); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	eachWorld(t, func(t *testing.T, w world) {
+		if w.deviates() {
+			return
+		}
+		seed := seed(t)
+		cfg := w.run(w.state(t, 1+int(seed%8), seed), seed)
+		cfg.Ops, cfg.Log, cfg.Atimes = w.share(size(100_000, 10_000_000)), t.Logf, os.Getenv("ATIMES") != ""
+		if long() {
+			cfg.CompareEvery = 20_000
+		}
+		if err := model.Run(cfg); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestConcurrent(t *testing.T) {
-	for _, c := range connections() {
-		t.Run(c.String(), func(t *testing.T) {
-			c.need(t)
-			seed := seed()
-			cfg := model.Config{
-				Fresh: proofState(t, c, 3, seed, model.Tops(4)...), Seed: seed, Ops: int(number("OPS", 5_000)), Workers: 4,
-				Root: true, ACL: true, Allow: allowed, Log: t.Logf,
-			}
-			if err := model.Concurrent(cfg); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	eachWorld(t, func(t *testing.T, w world) {
+		if w.deviates() {
+			return
+		}
+		seed := seed(t)
+		cfg := w.run(w.state(t, 3, seed, model.Tops(4)...), seed)
+		cfg.Workers, cfg.Log = 4, t.Logf
+		cfg.Ops = w.share(size(10_000, 200_000))
+		if err := model.Concurrent(cfg); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
+// TestCrash kills the daemon again and again. A volume bound by the kernel doesn't need it.
 func TestCrash(t *testing.T) {
-	for _, c := range connections() {
-		t.Run(c.String(), func(t *testing.T) {
-			c.need(t)
-			seed := seed()
-			cfg := model.Config{Fresh: proofState(t, c, 3, seed), Seed: seed, Root: true, ACL: true, Allow: allowed, Log: t.Logf}
-			if err := model.Crash(cfg, int(number("KILLS", 20)), 300*time.Millisecond); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	eachWorld(t, func(t *testing.T, w world) {
+		if w.way == "bind" {
+			return
+		}
+		seed := seed(t)
+		cfg := w.run(w.state(t, 3, seed), seed)
+		cfg.Log = t.Logf
+		if err := model.Crash(cfg, times("KILLS", 10, 75), 300*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestExercise(t *testing.T) {
-	for _, c := range connections() {
-		t.Run(c.String(), func(t *testing.T) {
-			c.need(t)
-			lower, upper, work := dirs(t)
-			if err := os.WriteFile(lower+"/file", make([]byte, 100_000), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			d := &daemon{Config: c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work}), Mountpoint: t.TempDir()}
-			if err := d.start(); err != nil {
-				t.Fatal(err)
-			}
-			err := exercise.Run(exercise.Config{
-				Path: d.Mountpoint + "/file", Steps: int(number("OPS", 50_000)), Seed: seed(),
-				Remount: func() error { return errors.Join(d.stop(), d.start()) },
-			})
-			if err := errors.Join(err, d.stop()); err != nil {
-				t.Fatal(err)
+	eachWorld(t, func(t *testing.T, w world) {
+		seed := seed(t)
+		w.file = "exercised"
+		s, err := w.state(t, 1, seed)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
 			}
 		})
+		cfg := exercise.Config{Path: s.Union + "/" + w.file, Steps: w.share(size(100_000, 10_000_000)), Seed: seed, Remount: asRoot(s.Remount)}
+		if s.Look == nil {
+			err = exercise.Run(cfg)
+		} else {
+			s.Look(func() { err = exercise.Run(cfg) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// asRoot runs do in another thread than the caller's, which may be the plain user.
+func asRoot(do func() error) func() error {
+	return func() error {
+		done := make(chan error)
+		go func() { done <- do() }()
+		return <-done
 	}
 }
 

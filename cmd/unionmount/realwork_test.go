@@ -101,7 +101,11 @@ func TestSQLite(t *testing.T) {
 // fioJob writes, then reads back and verifies checksums.
 func fioJob(t *testing.T, dir, engine string) {
 	t.Helper()
-	mustRun(t, "fio", "--name=verify", "--directory="+dir, "--size=8m", "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine="+engine,
+	size := "8m"
+	if os.Getenv("UNIONMOUNT_LONG") != "" {
+		size = "512m"
+	}
+	mustRun(t, "fio", "--name=verify", "--directory="+dir, "--size="+size, "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine="+engine,
 		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--randrepeat=1", "--group_reporting", "--output="+dir+"/report")
 }
 
@@ -126,23 +130,38 @@ func TestFio(t *testing.T) {
 	}
 }
 
-// stressors are those of stress-ng's file system class that end soon and say what fails.
-var stressors = []string{"dentry", "dir", "fallocate", "flock", "fstat", "getdent", "lease", "link", "lockf", "rename", "seek", "symlink", "utime", "xattr"}
+// stressors are those of stress-ng's file system class that end soon and say what fails; at full length all of the
+// class, for three seconds each.
+func stressors(t *testing.T) (names []string, seconds string) {
+	t.Helper()
+	if os.Getenv("UNIONMOUNT_LONG") == "" {
+		return []string{"dentry", "dir", "fallocate", "flock", "fstat", "getdent", "lease", "link", "lockf", "rename", "seek", "symlink", "utime", "xattr"}, "1"
+	}
+	r := run(t, "stress-ng", "--class", "filesystem?") // prints them and exits with 1
+	_, list, ok := strings.Cut(r.stdout+r.stderr, "stressors:")
+	if !ok {
+		t.Fatalf("stress-ng does not say what the class has: %s", r)
+	}
+	return strings.Fields(strings.SplitN(list, "\n", 2)[0]), "3"
+}
 
 // TestStress: no stressor of stress-ng fails in the union that does not fail below.
 func TestStress(t *testing.T) {
 	need(t, "stress-ng")
+	names, seconds := stressors(t)
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
 		s.atimes = false // getdent walks the whole machine, the layers themselves too
 		s.mount("--io", io)
 		mkdir(t, s.dir+"/plain")
-		for _, stressor := range stressors {
+		for _, stressor := range names {
 			stress := func(dir string) result {
-				return run(t, "stress-ng", "--temp-path", dir, "--verify", "--timeout", "1", "--"+stressor, "1", "--oom-avoid")
+				return run(t, "stress-ng", "--temp-path", dir, "--verify", "--timeout", seconds, "--"+stressor, "1", "--oom-avoid")
 			}
 			if r := stress(s.mnt); r.code != 0 {
-				if below := stress(s.dir + "/plain"); below.code == 0 {
+				below := stress(s.dir + "/plain")
+				t.Logf("%s fails in the union with %d, below with %d", stressor, r.code, below.code)
+				if below.code == 0 {
 					t.Errorf("%s fails in the union only: %s", stressor, r)
 				}
 			}

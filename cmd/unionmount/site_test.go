@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,7 @@ type site struct {
 	work   string
 	mnt    string
 	name   string
+	binary string // "": the one under test
 
 	atimes bool                         // access times belong to the promise (not for a plain user: layers he doesn't own)
 	before map[string]map[string]string // fingerprint of each lower when it was first mounted
@@ -120,7 +122,7 @@ func (s *site) verifyLowers() {
 // cli runs the binary with this site's --root.
 func (s *site) cli(args ...string) result {
 	s.t.Helper()
-	return run(s.t, suite.binary, append([]string{"--root", s.root}, args...)...)
+	return run(s.t, cmp.Or(s.binary, suite.binary), append([]string{"--root", s.root}, args...)...)
 }
 
 // must runs the binary; it must succeed.

@@ -25,6 +25,7 @@ type queue struct {
 	entries []entry
 	live    int // entries that the kernel has or that are being answered
 
+	helper *helper
 	wakeup int // eventfd
 	mu     sync.Mutex
 	done   []*entry // answered elsewhere; guarded by mu
@@ -107,6 +108,9 @@ func newQueues(maxWrite int) (queues []*queue, err error) {
 
 func closeQueues(queues []*queue) {
 	for _, q := range queues {
+		if q.helper != nil {
+			_ = unix.Close(q.helper.wakeup) // it doesn't run yet
+		}
 		q.close()
 	}
 }
@@ -116,6 +120,9 @@ func (q *queue) allocate(size int) (err error) {
 		return err
 	}
 	if q.wakeup, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return err
+	}
+	if q.helper, err = newHelper(q); err != nil {
 		return err
 	}
 	for i := range q.entries {
@@ -144,7 +151,7 @@ func (s *Server) startQueues() error {
 	}
 	// A thread that waits in a ring keeps one of Go's processors for a while, and
 	// what leaves it wants another at once.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(s.queues))
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*len(s.queues))
 	for range s.queues {
 		err := <-results
 		switch {
@@ -162,6 +169,7 @@ func (s *Server) startQueues() error {
 func (q *queue) serve(result chan<- error) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with its pinning
 	q.pin()
+	go q.helper.run()
 	err := q.register()
 	result <- err
 	for err == nil && q.live > 0 {
@@ -170,6 +178,7 @@ func (q *queue) serve(result chan<- error) {
 	if err != nil && !q.s.ending.Load() {
 		q.s.cfg.Fault(fmt.Sprintf("io_uring of processor %d", q.id), err)
 	}
+	q.helper.end()
 	q.close()
 }
 
@@ -261,18 +270,23 @@ func (q *queue) answer(e *entry) {
 			return
 		}
 	}
-	go func() {
-		e.request.now = false
-		q.s.handle(&e.request)
-		e.store()
-		q.mu.Lock()
-		q.done = append(q.done, e)
-		first := len(q.done) == 1
-		q.mu.Unlock()
-		if first {
-			q.wake()
-		}
-	}()
+	e.request.now = false
+	if !q.helper.take(e) {
+		go q.elsewhere(e)
+	}
+}
+
+// elsewhere answers on another thread than the queue's.
+func (q *queue) elsewhere(e *entry) {
+	q.s.handle(&e.request)
+	e.store()
+	q.mu.Lock()
+	q.done = append(q.done, e)
+	first := len(q.done) == 1
+	q.mu.Unlock()
+	if first {
+		q.wake()
+	}
 }
 
 // load finds the request in what the kernel wrote. The operation's struct follows

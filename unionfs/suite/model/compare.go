@@ -46,11 +46,15 @@ func lookups(what []string) []op.Op {
 // compareTrees compares what is below the roots, and the numbers of all objects that live there or in open files.
 func (s *session) compareTrees(live map[string]string) ([]string, error) {
 	opt := treehash.Options{Atime: s.cfg.Atimes, Nlink: true}
-	union, err := treehash.Hash(s.state.Union, opt)
-	if err != nil {
-		return []string{"the union can't be read: " + err.Error()}, nil
+	var union, plain treehash.Tree
+	var unionErr, err error
+	s.look(func() {
+		union, unionErr = treehash.Hash(s.state.Union, opt)
+		plain, err = treehash.Hash(s.state.Plain, opt)
+	})
+	if unionErr != nil {
+		return []string{"the union can't be read: " + unionErr.Error()}, nil
 	}
-	plain, err := treehash.Hash(s.state.Plain, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +64,9 @@ func (s *session) compareTrees(live map[string]string) ([]string, error) {
 		u, both := union[p]
 		if !both || u.Ino == 0 || e.Ino == 0 {
 			continue // the one or the other can't be looked at: Diff names it, unless both refuse
+		}
+		if kind := e.Mode & unix.S_IFMT; s.cfg.Renumbers && kind != unix.S_IFREG && kind != unix.S_IFDIR {
+			delete(s.ledger.ino, key)
 		}
 		if msg := s.ledger.number(key, u.Ino); msg != "" {
 			what = append(what, fmt.Sprintf("%q: %s", p, msg))

@@ -34,7 +34,7 @@ func Concurrent(cfg Config) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			g := newGenerator(cfg, cfg.Seed+int64(k), s.state.Union, top)
+			g := newGenerator(cfg, cfg.Seed+int64(k), s.look, s.state.Union, top)
 			g.single = k
 			runs[k], errs[k] = s.alone(g)
 		}()
@@ -92,7 +92,7 @@ func (s *session) repeat(run solo) ([]op.Op, error) {
 		if o.Drop {
 			continue // the fault: here the sides have changed places
 		}
-		_, plain, err := w.Do(o, worker.Plain)
+		plain, err := s.repeatOn(o, run.answers[i])
 		if err != nil {
 			return run.ops[:i+1], err
 		}

@@ -21,6 +21,8 @@ type State struct {
 	Remount func() error
 	// Kill ends the union's server at once, Restart cleans up and mounts again. Only Crash needs them.
 	Kill, Restart func() error
+	// Look runs what looks at the trees with the identity that may enter the union. Nil: the caller's own.
+	Look func(func())
 	// Close removes the state. Nil: nothing to do.
 	Close func() error
 }
@@ -52,6 +54,11 @@ type Config struct {
 	Allow func(op.Op) bool
 	// Accept knows deviations: true means that these different answers are no failure. Nil: none.
 	Accept func(o op.Op, union, plain op.Result) bool
+	// Refused knows what the union can't do for want of privileges: true means that the answer stands, and that the
+	// operation is left out on the plain copy. What it left behind shows in the comparison. Nil: nothing is refused.
+	Refused func(o op.Op, union op.Result) bool
+	// Renumbers allows that what is neither a file nor a directory gets another number.
+	Renumbers bool
 	// Log hears of progress. Nil: silence.
 	Log func(format string, args ...any)
 

@@ -20,7 +20,7 @@ func Crash(cfg Config, kills int, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	g := newGenerator(cfg, cfg.Seed, s.state.Plain, "")
+	g := newGenerator(cfg, cfg.Seed, s.look, s.state.Plain, "")
 	var history []op.Op
 	for k := 0; k < kills && err == nil; k++ {
 		history, err = s.crashOnce(g, time.Duration(g.rng.Int63n(int64(within))))
@@ -55,7 +55,7 @@ func (s *session) crashOnce(g *generator, after time.Duration) ([]op.Op, error) 
 	if err := s.state.Restart(); err != nil {
 		return history, fmt.Errorf("restart: %w", err)
 	}
-	s.ledger.remounted()
+	s.look(s.ledger.remounted)
 	if err := s.settle(inFlight); err != nil {
 		return history, err
 	}
@@ -63,7 +63,7 @@ func (s *session) crashOnce(g *generator, after time.Duration) ([]op.Op, error) 
 		return history, err
 	}
 	g.observe(op.Op{Kind: op.Remount}, op.Result{})
-	g.names.refresh(g.root)
+	g.refresh()
 	return history, nil
 }
 
@@ -108,7 +108,7 @@ func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err 
 	if err != nil || union.Dead() || (failedIO(union) || cutShort(o, union)) && s.gone() {
 		return union, plain, err == nil, err
 	}
-	_, plain, err = w.Do(o, worker.Plain)
+	plain, err = s.repeatOn(o, union)
 	if err == nil && o.Drop {
 		union = plain
 		union.Seen = nil
@@ -130,7 +130,9 @@ func cutShort(o op.Op, r op.Result) bool {
 // that was under way as the last of the server's descriptors was closed is aborted.
 func (s *session) gone() bool {
 	var st unix.Statfs_t
-	switch unix.Statfs(s.state.Union, &st) {
+	var err error
+	s.look(func() { err = unix.Statfs(s.state.Union, &st) })
+	switch err {
 	case unix.ENOTCONN, unix.ECONNABORTED, unix.ECANCELED:
 		return true
 	}
@@ -167,7 +169,11 @@ func (s *session) settle(inFlight *op.Op) error {
 	if err != nil || after == nil {
 		return err
 	}
-	if torn != nil && torn.accepts() {
+	partly := false
+	if torn != nil {
+		s.look(func() { partly = torn.accepts() })
+	}
+	if partly {
 		torn.adopt()
 		if after, err = s.compareTrees(map[string]string{}); err != nil || after == nil {
 			return err

@@ -39,6 +39,9 @@ func (g *generator) modeOf(path string) uint32 {
 // owner draws one; -1 leaves what is. A plain user may name only his own.
 func (g *generator) owner(o *op.Op) {
 	ids := []int{-1, os.Getuid()}
+	if c := g.cfg.Credentials; len(c) > 0 && c[0] != nil {
+		ids = append(ids, int(c[0].Uid))
+	}
 	if g.cfg.Root {
 		ids = []int{-1, 0, 1000, 1001}
 	}

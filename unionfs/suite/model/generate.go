@@ -15,6 +15,7 @@ type generator struct {
 	rng    *rand.Rand
 	names  *names
 	root   string // of the side that is looked at to correct beliefs
+	look   func(func())
 	issued int
 	open   [][op.Slots]os.FileMode // per worker: what is in the slot, closed if nothing is
 	single int                     // the only worker, or -1
@@ -31,9 +32,9 @@ type weighted struct {
 	draw   func(*op.Op)
 }
 
-func newGenerator(cfg Config, seed int64, root, top string) *generator {
+func newGenerator(cfg Config, seed int64, look func(func()), root, top string) *generator {
 	rng := rand.New(rand.NewSource(seed))
-	g := &generator{cfg: cfg, rng: rng, names: &names{rng: rng, top: top}, root: root, single: -1}
+	g := &generator{cfg: cfg, rng: rng, names: &names{rng: rng, top: top}, root: root, look: look, single: -1}
 	g.open = make([][op.Slots]os.FileMode, cfg.Workers)
 	for w := range g.open {
 		g.forgetOpen(w)
@@ -55,7 +56,7 @@ func (g *generator) forgetOpen(worker int) {
 func (g *generator) next() op.Op {
 	const refreshEvery = 1000
 	if g.issued%refreshEvery == 0 {
-		g.names.refresh(g.root)
+		g.refresh()
 	}
 	g.issued++
 	if g.single < 0 && g.cfg.RemountEvery > 0 && g.rng.Intn(g.cfg.RemountEvery) == 0 {
@@ -76,6 +77,9 @@ func (g *generator) next() op.Op {
 		}
 	}
 }
+
+// refresh corrects what is believed to exist.
+func (g *generator) refresh() { g.look(func() { g.names.refresh(g.root) }) }
 
 func (g *generator) draw(o *op.Op) {
 	n := g.rng.Intn(g.total)

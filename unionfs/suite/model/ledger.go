@@ -11,13 +11,14 @@ import (
 // each that is never used again.
 type ledger struct {
 	atimes, dirAtimes bool   // immutable: compare them
+	renumbers         bool   // immutable: special files may change their numbers
 	root              string // immutable: of the union
 	dev               uint64
 	ino               map[string]uint64
 }
 
 func newLedger(state *State, cfg Config) (*ledger, error) {
-	l := &ledger{atimes: cfg.Atimes, dirAtimes: cfg.Atimes && cfg.DirAtimes, root: state.Union, ino: map[string]uint64{}}
+	l := &ledger{atimes: cfg.Atimes, dirAtimes: cfg.Atimes && cfg.DirAtimes, renumbers: cfg.Renumbers, root: state.Union, ino: map[string]uint64{}}
 	var st unix.Stat_t
 	if err := unix.Stat(state.Union, &st); err != nil {
 		return nil, fmt.Errorf("stat of the union %s: %w", state.Union, err)
@@ -39,7 +40,7 @@ func (l *ledger) note(union, plain []op.Seen) []string {
 	var what []string
 	for i := range min(len(union), len(plain)) {
 		u, p := union[i], plain[i]
-		if msg := l.number(p.Key, u.Ino); msg != "" {
+		if msg := l.number(p.Key, u.Ino); msg != "" && !(l.renumbers && p.Special) {
 			what = append(what, fmt.Sprintf("%q: %s", u.Where, msg))
 		}
 		if u.Dev != l.dev {

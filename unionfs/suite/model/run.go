@@ -16,7 +16,10 @@ func Run(cfg Config) error {
 	}
 	var history []op.Op
 	if err = s.compare(); err == nil {
-		history, err = s.drive(newGenerator(cfg, cfg.Seed, s.state.Plain, ""))
+		history, err = s.drive(newGenerator(cfg, cfg.Seed, s.look, s.state.Plain, ""))
+	}
+	if s.refused > 0 {
+		cfg.Log("%d of %d operations were refused by the union and left out", s.refused, len(history))
 	}
 	if err = s.end(err); err == nil {
 		return nil

@@ -16,6 +16,8 @@ type session struct {
 	start   time.Time
 	workers []*worker.Process
 	ledger  *ledger
+
+	refused int // operations, see Config.Refused
 }
 
 // begin makes a fresh state and starts the workers.
@@ -25,7 +27,8 @@ func begin(cfg Config) (*session, error) {
 	if s.state, err = cfg.Fresh(); err != nil {
 		return nil, fmt.Errorf("fresh state: %w", err)
 	}
-	if s.ledger, err = newLedger(s.state, cfg); err != nil {
+	s.look(func() { s.ledger, err = newLedger(s.state, cfg) })
+	if err != nil {
 		return nil, s.end(err)
 	}
 	for i := range cfg.Workers {
@@ -60,11 +63,48 @@ func (s *session) step(o op.Op) (op.Result, error) {
 	if o.Kind == op.Remount {
 		return op.Result{}, s.remount()
 	}
-	union, plain, err := s.workers[o.Worker].Do(o, worker.Both)
+	if o.Drop || s.cfg.Refused == nil {
+		union, plain, err := s.workers[o.Worker].Do(o, worker.Both)
+		if err != nil {
+			return plain, err
+		}
+		return plain, s.judge(o, union, plain)
+	}
+	union, _, err := s.workers[o.Worker].Do(o, worker.Union)
+	if err != nil {
+		return union, err
+	}
+	plain, err := s.repeatOn(o, union)
 	if err != nil {
 		return plain, err
 	}
 	return plain, s.judge(o, union, plain)
+}
+
+// repeatOn executes on the plain copy what the union has answered, unless it was refused there.
+func (s *session) repeatOn(o op.Op, union op.Result) (op.Result, error) {
+	w := s.workers[o.Worker]
+	if s.cfg.Refused == nil || !s.cfg.Refused(o, union) {
+		_, plain, err := w.Do(o, worker.Plain)
+		return plain, err
+	}
+	s.refused++
+	if o.Kind == op.Open || o.Kind == op.Tmpfile { // the slot was closed before
+		_, _, err := w.Do(op.Op{Worker: o.Worker, Kind: op.Close, Slot: o.Slot}, worker.Plain)
+		union.Seen = nil
+		return union, err
+	}
+	union.Seen = nil
+	return union, nil
+}
+
+// look runs what looks at the trees.
+func (s *session) look(do func()) {
+	if s.state.Look == nil {
+		do()
+		return
+	}
+	s.state.Look(do)
 }
 
 // judge compares two answers to one operation.
@@ -110,6 +150,6 @@ func (s *session) remount() error {
 	if err := s.state.Remount(); err != nil {
 		return fmt.Errorf("remount: %w", err)
 	}
-	s.ledger.remounted()
+	s.look(s.ledger.remounted)
 	return s.compare()
 }

@@ -13,6 +13,7 @@ import (
 type torn struct {
 	union, plain string
 	before       []byte
+	now          []byte // in the union
 }
 
 // openTorn prepares to accept a part of the operation, if it writes data and if all differences are at one path or
@@ -48,6 +49,7 @@ func (t *torn) accepts() bool {
 	if err != nil {
 		return false
 	}
+	t.now = now
 	after, err := os.ReadFile(t.plain)
 	if err != nil {
 		return false
@@ -68,8 +70,4 @@ func (t *torn) accepts() bool {
 }
 
 // adopt gives the plain copy the union's content. A failure shows in the comparison that follows.
-func (t *torn) adopt() {
-	if now, err := os.ReadFile(t.union); err == nil {
-		_ = os.WriteFile(t.plain, now, 0)
-	}
-}
+func (t *torn) adopt() { _ = os.WriteFile(t.plain, t.now, 0) }

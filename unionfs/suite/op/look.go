@@ -28,7 +28,9 @@ func Stamp(ns, start int64) string {
 
 // seen records the sight of an object, named as name_to_handle_at(2) wants it.
 func (s *Side) seen(where string, fd int, path string, st *unix.Stat_t) Seen {
-	v := Seen{Where: where, Ino: st.Ino, Dev: uint64(st.Dev), Atime: Stamp(st.Atim.Nano(), s.start), Dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
+	kind := st.Mode & unix.S_IFMT
+	v := Seen{Where: where, Ino: st.Ino, Dev: uint64(st.Dev), Atime: Stamp(st.Atim.Nano(), s.start), Dir: kind == unix.S_IFDIR}
+	v.Special = kind != unix.S_IFREG && kind != unix.S_IFDIR
 	if s.plain {
 		v.Key = Key(fd, path)
 	}

@@ -2,6 +2,7 @@ package op
 
 import (
 	"hash/crc32"
+	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -78,7 +79,7 @@ func mapRead(f *file, o Op) Result {
 
 // mapWrite writes through a mapping and waits until the filesystem has it; the plain side need not. A file capability
 // is taken off first: stores to memory leave it, but what serves a filesystem from userspace passes them on by
-// write(2), which clears it.
+// write(2), which clears it; and setuid and setgid too if it is not root.
 func (s *Side) mapWrite(f *file, o Op) Result {
 	start, skip, length, err := f.window(o)
 	if err != nil {
@@ -93,6 +94,11 @@ func (s *Side) mapWrite(f *file, o Op) Result {
 			return answered(nil, "not written: %v", err)
 		}
 	}
+	if os.Geteuid() != 0 {
+		if err := dropSetid(f.fd); err != nil {
+			return answered(nil, "not written: %v", err)
+		}
+	}
 	m, err := unix.Mmap(f.fd, start, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return failed(err)
@@ -104,6 +110,14 @@ func (s *Side) mapWrite(f *file, o Op) Result {
 		sync = unix.MS_ASYNC
 	}
 	return answered(unix.Msync(m, sync), "n=%d", length-skip)
+}
+
+func dropSetid(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 {
+		return err
+	}
+	return unix.Fchmod(fd, st.Mode&0o1777)
 }
 
 // mapHold maps the whole file, to be read by later operations: what others write must show there.

@@ -27,6 +27,8 @@ type Seen struct {
 	// Atime is the access time, or Now.
 	Atime string
 	Dir   bool
+	// Special says that it is neither a file nor a directory.
+	Special bool
 }
 
 // Now stands for a time that the kernel set during the run.

@@ -48,6 +48,12 @@ func (b *builder) attributes(p string, st *unix.Stat_t) error {
 			return err
 		}
 	}
+	foreign := b.opt.User != 0 && p != "" && b.rng.Intn(5) == 0
+	if b.opt.User != 0 && !foreign {
+		if err := os.Lchown(full, b.opt.User, b.opt.User); err != nil {
+			return err
+		}
+	}
 	if b.rng.Intn(3) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
 		if err := unix.Lsetxattr(full, "user.a", b.bytes(b.rng.Int63n(200)), 0); err != nil {
 			return err
@@ -57,11 +63,15 @@ func (b *builder) attributes(p string, st *unix.Stat_t) error {
 		return err
 	}
 	if kind != unix.S_IFLNK { // the mode may forbid to set attributes
-		if err := unix.Chmod(full, b.mode(kind, p)); err != nil {
+		mode := b.mode(kind, p)
+		if foreign {
+			mode &^= 0o022
+		}
+		if err := unix.Chmod(full, mode); err != nil {
 			return err
 		}
 	}
-	if b.opt.ACL && b.rng.Intn(6) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
+	if b.opt.ACL && !foreign && b.rng.Intn(6) == 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
 		return b.acl(full, kind)
 	}
 	return nil

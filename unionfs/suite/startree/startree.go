@@ -18,6 +18,8 @@ type Options struct {
 	Tops []string
 	// Root adds what only root can make: owners, devices, trusted.* attributes, file capabilities.
 	Root bool
+	// User owns most of what root makes here for a plain user; the rest stays root's, and closed to his writing.
+	User int
 	// ACL adds POSIX ACLs.
 	ACL bool
 	// Marks are the forms of whiteouts and opaque directories to draw from. 0: Kernel as root, else UserXattr.

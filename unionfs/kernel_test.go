@@ -1,0 +1,103 @@
+package unionfs_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite"
+	"github.com/unionmount/unionmount/unionfs/suite/model"
+	"github.com/unionmount/unionmount/unionfs/suite/op"
+	"github.com/unionmount/unionmount/unionfs/suite/startree"
+)
+
+// TestKernelReadsWhatWeWrite takes turns on one upper: the model changes it through us, then through kernel overlayfs,
+// and so on. Each turn begins with the comparison of the whole tree as the other left it, links included.
+func TestKernelReadsWhatWeWrite(t *testing.T) {
+	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
+		t.Run(string(io), func(t *testing.T) {
+			seed := seed(t)
+			w := world{name: string(io), connection: connection{io: io}, marks: startree.Kernel, calm: true}
+			b, ours, err := w.build(t, 1+int(seed%4), seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			turns, err := 2*times("TURNS", 2, 100), b.stop()
+			for turn := 0; turn < turns && err == nil; turn++ {
+				cfg := w.run(nil, seed+int64(turn))
+				cfg.Ops, cfg.ShrinkFor, cfg.RemountEvery = 1500, -1, 500
+				cfg.Allow = bothAllow
+				if turn%2 == 0 {
+					err = b.turn(cfg, ours, b.start, b.stop)
+				} else {
+					cfg.Allow = kernelAllows
+					err = b.turn(cfg, ours, b.kernelStart, b.kernelStop)
+				}
+				if err != nil {
+					err = fmt.Errorf("turn %d, of %s: %w", turn, []string{"ours", "the kernel's"}[turn%2], err)
+				}
+			}
+			if err := errors.Join(err, b.start(), b.close()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// turn runs the model on one of the two unions.
+func (b *built) turn(cfg model.Config, at *model.State, start, stop func() error) error {
+	cfg.Fresh = func() (*model.State, error) {
+		remount := func() error { return errors.Join(stop(), start()) }
+		return &model.State{Union: at.Union, Plain: at.Plain, Remount: remount, Close: stop}, start()
+	}
+	return model.Run(cfg)
+}
+
+func (b *built) kernelStart() error {
+	opts := fmt.Sprintf("index=on,redirect_dir=on,metacopy=off,lowerdir=%s,upperdir=%s,workdir=%s",
+		strings.Join(b.lowers, ":"), b.at("upper"), b.at("work"))
+	if err := unix.Mount("overlay", b.at("mnt"), "overlay", unix.MS_NOATIME, opts); err != nil {
+		return fmt.Errorf("kernel overlayfs: %w", err)
+	}
+	return nil
+}
+
+func (b *built) kernelStop() error { return unix.Unmount(b.at("mnt"), 0) }
+
+// kernelAllows leaves out what kernel overlayfs is known to do unlike a plain file system: a file opened for reading
+// does not see what is written after its copy-up.
+func kernelAllows(o op.Op) bool {
+	return bothAllow(o) && (o.Kind != op.Open || o.Flags&unix.O_ACCMODE != unix.O_RDONLY)
+}
+
+// bothAllow leaves out names that look like the marks of a rootless upper: we escape them, the kernel of a trusted one
+// doesn't (docs/format.md).
+func bothAllow(o op.Op) bool {
+	return allowed(o) && !strings.HasPrefix(o.Name, "user.overlay.") && !strings.HasPrefix(o.Name, "user.fuseoverlayfs.")
+}
+
+// build makes a world and mounts it.
+func (w world) build(t *testing.T, layers int, seed int64) (*built, *model.State, error) {
+	if os.Geteuid() != 0 {
+		suite.Absent(t, "needs root to mount")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		return nil, nil, err
+	}
+	b := &built{world: w, dir: dir}
+	if err := b.make(layers, seed, nil); err != nil {
+		return nil, nil, err
+	}
+	s, err := b.mount()
+	return b, s, err
+}
