@@ -12,11 +12,14 @@ var allowedImports = map[string][]string{
 	"cmd/internal/engine": {"unionfs", "volumes", "volumes/catalog", "volumes/driver", "volumes/plugin", "layers/store", "layers/sys"},
 	"unionfs":             {"cow", "layers", "layers/sys", "unionfs/transport"},
 	"unionfs/transport":   {"layers/sys"},
-	"cow":                 {"layers", "layers/sys"},
+	"cow":                 {"layers", "layers/sys", "layers/sys/filedata"},
 	"layers":              {"layers/sys"},
 	"layers/sys":          {},
+	"layers/sys/filedata": {"layers/sys"},
 	"layers/store":        {"volumes/catalog", "layers", "layers/sys"},
-	"volumes":             {"layers/sys", "volumes/catalog", "volumes/driver"},
+	"volumes":             {"layers/sys", "volumes/archive", "volumes/catalog", "volumes/driver", "volumes/tree"},
+	"volumes/archive":     {"layers/sys", "layers/sys/filedata", "volumes/tree"},
+	"volumes/tree":        {"layers/sys", "layers/sys/filedata"},
 	"volumes/driver":      {"layers/sys", "volumes/plugin"},
 	"volumes/plugin":      {},
 	"volumes/catalog":     {"layers/sys"},
@@ -24,10 +27,11 @@ var allowedImports = map[string][]string{
 
 // homes says which of our packages may import what isn't ours.
 var homes = map[string][]string{
-	"github.com/hanwen/go-fuse":   {"unionfs", "unionfs/transport"},
-	"github.com/spf13/cobra":      {"cmd/unionmount"},
-	"github.com/dgraph-io/badger": {"volumes/catalog"},
-	"golang.org/x/sys/unix":       {"layers/sys", "unionfs/transport"},
+	"github.com/hanwen/go-fuse":     {"unionfs", "unionfs/transport"},
+	"github.com/spf13/cobra":        {"cmd/unionmount"},
+	"github.com/dgraph-io/badger":   {"volumes/catalog"},
+	"github.com/klauspost/compress": {"volumes/archive"},
+	"golang.org/x/sys/unix":         {"layers/sys", "unionfs/transport"},
 }
 
 func TestImports(t *testing.T) {
