@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -112,29 +111,6 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// asPlainUser runs f on a thread of its own that is nobody in particular, and ends with it.
-func asPlainUser(t *testing.T, f func()) {
-	t.Helper()
-	needRoot(t)
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread goes with the goroutine
-		for call, args := range map[uintptr][3]uintptr{unix.SYS_SETGROUPS: {}, unix.SYS_SETRESGID: {1000, 1000, 1000}} {
-			if _, _, errno := unix.RawSyscall(call, args[0], args[1], args[2]); errno != 0 {
-				done <- errno
-				return
-			}
-		}
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 1000, 1000, 1000); errno != 0 {
-			done <- errno
-			return
-		}
-		f()
-		done <- nil
-	}()
-	must(t, <-done)
-}
-
 func TestCopyIsEqual(t *testing.T) {
 	dir := t.TempDir()
 	from := sample(t, dir)
@@ -198,7 +174,7 @@ func TestCopyByPlainUser(t *testing.T) {
 	must(t, os.Chown(to, 1000, 1000))
 	must(t, os.Chown(from, 1000, 1000))
 	fromFd, toFd := open(t, from), open(t, to)
-	asPlainUser(t, func() {
+	suite.AsUser(t, 1000, func() {
 		r, err := Copy(context.Background(), fromFd, toFd, Options{})
 		if err != nil || r.Lost != (Lost{Owners: 2, Attributes: 1}) {
 			t.Errorf("Copy: %+v, %v", r, err)
@@ -215,7 +191,7 @@ func TestCopyByPlainUser(t *testing.T) {
 	must(t, os.Chmod(unreadable, 0o700))
 	again := open(t, mkdir(t, dir+"/again"))
 	must(t, os.Chown(dir+"/again", 1000, 1000))
-	asPlainUser(t, func() {
+	suite.AsUser(t, 1000, func() {
 		if _, err := Copy(context.Background(), fromFd, again, Options{}); !errors.Is(err, unix.EACCES) || !strings.Contains(fmt.Sprint(err), "closed") {
 			t.Errorf("a directory closed to him: %v", err)
 		}
