@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,19 +21,22 @@ func volumeCommand(s *session) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s))
+	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s),
+		volumeSnapshot(s), volumeRestore(s), volumeExport(s), volumeImport(s))
 	return c
 }
 
 func volumeCreate(s *session) *cobra.Command {
 	var n engine.NewVolume
 	var labels, options []string
-	var name string
+	var name, from string
+	var how engine.CopyVolume
 	c := &cobra.Command{
 		Use:   "create [NAME]",
 		Short: "Make a volume; one of that name is returned as it is",
 		Example: `  unionmount volume create db --label keep=yes
-  unionmount volume create scratch -o type=tmpfs -o device=tmpfs -o o=size=100m`,
+  unionmount volume create scratch -o type=tmpfs -o device=tmpfs -o o=size=100m
+  unionmount volume create test --from db@before-upgrade`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.engine()
@@ -49,6 +53,15 @@ func volumeCreate(s *session) *cobra.Command {
 				n.Name = args[0]
 			}
 			n.Labels, n.Options = pairs(labels), pairs(options)
+			if from != "" {
+				if !c.Flags().Changed("driver") {
+					n.Driver = ""
+				}
+				return s.createFrom(n, from, &how)
+			}
+			if how.Live {
+				return usage(errors.New("--live goes with --from"))
+			}
 			v, err := e.CreateVolume(n)
 			if err == nil {
 				fmt.Println(v.Name)
@@ -59,9 +72,23 @@ func volumeCreate(s *session) *cobra.Command {
 	c.Flags().StringVarP(&n.Driver, "driver", "d", "local", "local, btrfs or a Docker volume plugin")
 	c.Flags().StringArrayVarP(&options, "opt", "o", nil, "KEY=VALUE for the driver")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE")
+	c.Flags().StringVar(&from, "from", "", "begin with what VOLUME or VOLUME@SNAPSHOT holds")
+	c.Flags().BoolVar(&how.Live, "live", false, "with --from: "+liveUsage)
 	c.Flags().StringVar(&name, "name", "", "the name, as an option")
 	_ = c.Flags().MarkHidden("name") // it is there
 	return c
+}
+
+// createFrom makes a volume of another, prints its name, and tells on standard error what that cost.
+func (s *session) createFrom(n engine.NewVolume, from string, how *engine.CopyVolume) error {
+	return s.copying("copying", how, func(ctx context.Context, e *engine.Engine) error {
+		v, cost, err := e.CreateVolumeFrom(ctx, n, from, *how)
+		if err == nil {
+			fmt.Println(v.Name)
+			fmt.Fprintf(os.Stderr, "%s  %s\n", v.Name, cost)
+		}
+		return err
+	})
 }
 
 func pairs(words []string) map[string]string {

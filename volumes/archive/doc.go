@@ -42,6 +42,7 @@ type Stats struct {
 	Digest  string // SHA-256 in hexadecimal; "" if the stream has none
 	Sockets int64  // left out
 	Changed int64  // files that became shorter while they were read, filled up with zeros
+	Devices int64  // packed
 	Outward int64  // symbolic links that lead out of the tree
 	Lost    tree.Lost
 }

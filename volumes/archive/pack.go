@@ -125,12 +125,14 @@ func (p *packer) header(n *tree.Node) (*header, error) {
 		}
 	case sys.S_IFCHR:
 		h.kind = typeChar
+		p.Devices++
 	case sys.S_IFIFO:
 		h.kind = typeFifo
 	case sys.S_IFREG:
 		h.kind = typeFile
 	default:
 		h.kind = typeBlock
+		p.Devices++
 	}
 	if h.kind != typeDir && n.Stat.Nlink > 1 {
 		id := inode{n.Stat.Dev, n.Stat.Ino}
