@@ -145,7 +145,7 @@ func (d *Data) moveUp(stage string) error {
 
 // sweep removes what an interrupted fill left unfinished.
 func (d *Data) sweep() error {
-	errs := []error{RemoveTree(filepath.Join(d.Path, fillInside)), RemoveTree(filepath.Join(d.Path, restoreInside))}
+	errs := []error{RemoveTree(filepath.Join(d.Path, fillInside))}
 	entries, err := os.ReadDir(d.locked.Dir())
 	errs = append(errs, err)
 	for _, e := range entries {

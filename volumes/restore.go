@@ -139,8 +139,15 @@ func (d *Data) restoreInside(ctx context.Context, from *Snapshot, h How) (r tree
 	return r, errors.Join(syncDir(d.Path), d.finish())
 }
 
-// finishRestore removes what the restored data replaces, and goes on as if it were a fill's.
+// finishRestore drops data that an interrupted restore didn't complete; of complete data
+// it removes what that replaces, and goes on as if it were a fill's.
 func (d *Data) finishRestore() error {
+	unfinished := filepath.Join(d.Path, restoreInside)
+	if _, err := os.Lstat(unfinished); err == nil {
+		if err := RemoveTree(unfinished); err != nil {
+			return err
+		}
+	}
 	stage := filepath.Join(d.Path, restoreDone)
 	if _, err := os.Lstat(stage); errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -358,7 +358,9 @@ func TestSnapshotKilled(t *testing.T) {
 	s.must("volume", "create", "db")
 	mustShell(t, s.data("db", ""), `for i in $(seq 200); do mkdir d$i; echo old > d$i/f; head -c 20000 /dev/urandom > d$i/r; done`)
 	old := s.holds("db")
+	start := time.Now()
 	s.must("volume", "snapshot", "create", "db", "old")
+	whole := 2 * time.Since(start)
 	s.must("volume", "export", "db", "-o", s.dir+"/db.tar.zst")
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
@@ -369,15 +371,15 @@ func TestSnapshotKilled(t *testing.T) {
 		{"create", "copy", "--from", "db@old"},
 		{"import", "copy", s.dir + "/db.tar.zst"},
 	}
-	whole, cut := 0, 0
+	ended, cut := 0, 0
 	for i := range 24 {
 		args := commands[i%len(commands)]
 		cmd := exec.Command(suite.binary, append([]string{"--root", s.root, "volume"}, args...)...)
 		must(t, cmd.Start())
-		time.Sleep(time.Duration(rng.Intn(250)) * time.Millisecond)
+		time.Sleep(time.Duration(rng.Int63n(int64(whole))))
 		_ = cmd.Process.Kill() // it may have ended
 		if cmd.Wait() == nil {
-			whole++
+			ended++
 		} else {
 			cut++
 		}
@@ -394,7 +396,7 @@ func TestSnapshotKilled(t *testing.T) {
 			s.must("volume", "rm", "copy")
 		}
 	}
-	t.Logf("%d ended, %d were cut short", whole, cut)
+	t.Logf("%d ended, %d were cut short", ended, cut)
 	s.must("volume", "snapshot", "create", "db", "last") // sweeps the volume
 	out := mustRun(t, "find", s.root+"/volumes/db", "-name", ".new-*", "-o", "-name", ".restore-*", "-o", "-name", ".gone-*")
 	if out != "" {
