@@ -18,7 +18,12 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # peers, filesystems and real programs to compare with; gcc for -race.
 PACKAGES_RUN  := fuse3 fio attr
 PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
-	busybox-static util-linux uidmap libcap2-bin umoci podman runc postgresql debootstrap git gcc libc6-dev
+	sshfs openssh-server rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
+
+# What only the long tests need: servers, and a guest for what this machine's kernel may not have.
+PACKAGES_LONG := $(PACKAGES_TEST) glusterfs-server glusterfs-client iproute2
+PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server \
+	busybox-static xfsprogs e2fsprogs util-linux
 
 UNIT := ./layers/... ./cow/... ./unionfs/...
 
@@ -70,9 +75,20 @@ test: ## everything CI checks, at most 40 minutes (root)
 	$(call stage,quickstart,QUICKSTART_SECONDS=6 docs/quickstart.sh)
 
 .PHONY: test-long
-test-long: deps build ## the same suites at full length, hours (root)
+test-long: build ## the same suites at full length, hours (root)
+	$(call packages,$(PACKAGES_LONG))
+	$(call stage,tests in a guest,$(MAKE) --no-print-directory test-vm)
 	$(call stage,long tests,UNIONMOUNT_LONG=1 $(GO) test -count=1 -p 1 -timeout 0 -v ./...)
 	$(call stage,a tenth of them with the race detector,UNIONMOUNT_LONG=1 LONG_PART=10 CGO_ENABLED=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v ./layers/... ./cow/... ./unionfs)
+
+# The guest's kernel is unpacked, not installed: it is no kernel of this machine.
+GUEST := bin/guest
+.PHONY: test-vm
+test-vm: ## lvm, nfs and quotas in a guest with Debian's kernel, some minutes (root)
+	$(call packages,$(PACKAGES_VM))
+	@rm -rf $(GUEST) && mkdir -p $(GUEST)
+	cd $(GUEST) && apt-get download -q "$$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $$2}')" && dpkg -x *.deb .
+	UNIONMOUNT_VM=$(CURDIR)/$(GUEST) $(GO) test -count=1 -timeout 40m -v -run '^TestInGuest$$' ./volumes/driver
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

@@ -79,12 +79,11 @@ func Open(cfg Config) (fs *FS, err error) {
 		return fs, err
 	}
 	for _, v := range cfg.Volumes {
-		if err = fs.attach(v); err != nil {
-			return fs, fmt.Errorf("attach %s at %s: %w", v.Source, v.Target, err)
+		if err = fs.Attach(v); err != nil {
+			return fs, err
 		}
 	}
 	fs.setid = sys.HasCap(sys.CAP_FSETID)
-	fs.passthrough = fs.routed() && sys.HasCap(sys.CAP_SYS_ADMIN)
 	return fs, nil
 }
 

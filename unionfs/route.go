@@ -18,7 +18,16 @@ import (
 // maxLinks is how many symbolic links a target may go through (the kernel's MAXSYMLINKS).
 const maxLinks = 40
 
-// attach makes v's source appear at its target. Called before the mount, without locks.
+// Attach makes v's source appear at its target. It is called between Open and Mount,
+// parents before what lies below them.
+func (fs *FS) Attach(v Volume) error {
+	if err := fs.attach(v); err != nil {
+		return fmt.Errorf("attach %s at %s: %w", v.Source, v.Target, err)
+	}
+	fs.passthrough = fs.routed() && sys.HasCap(sys.CAP_SYS_ADMIN)
+	return nil
+}
+
 func (fs *FS) attach(v Volume) error {
 	root, err := fs.openVolume(v)
 	if err != nil {

@@ -1,15 +1,99 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
+
+// Remove deletes a volume that nobody has attached; ErrConflict else. The caller
+// has made sure that no stopped mount refers to it. It vanishes by one rename;
+// sweep then deletes the data, which may take long. force: what the driver can't
+// remove is forgotten all the same.
+func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, err error) {
+	v, err := l.Volume()
+	if err != nil {
+		return nil, err
+	}
+	uses, err := l.Uses(ctx)
+	if len(uses) > 0 {
+		return nil, fail(ErrConflict, "remove %s: volume is in use - [%s]", l.Name, strings.Join(mountsOf(uses), ", "))
+	}
+	if err != nil && !force {
+		return nil, err
+	}
+	d, err := l.Driver()
+	if err == nil {
+		err = d.Remove(ctx)
+	}
+	// Forced, a driver that refuses is passed over, but never one that still has the data mounted.
+	if err != nil && (!force || errors.Is(Judge(err), ErrConflict)) {
+		return nil, Judge(fmt.Errorf("remove %s: %w", l.Name, err))
+	}
+	if err := nothingMounted(l.Dir()); err != nil {
+		return nil, err
+	}
+	return l.vanish(v.Name)
+}
+
+// mountsOf names the mounts of uses, each once.
+func mountsOf(uses []Use) (names []string) {
+	for _, u := range uses {
+		if len(names) == 0 || names[len(names)-1] != u.Mount {
+			names = append(names, u.Mount)
+		}
+	}
+	return names
+}
+
+func (l *Locked) vanish(name string) (sweep func() error, err error) {
+	s := l.store
+	gone, err := os.MkdirTemp(s.dir, gonePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("remove %s: %w", name, err)
+	}
+	if err := os.Rename(l.Dir(), filepath.Join(gone, name)); err != nil {
+		return nil, fmt.Errorf("remove %s: %w", name, errors.Join(err, os.Remove(gone)))
+	}
+	return func() error {
+		if err := errors.Join(RemoveTree(gone), syncDir(s.dir)); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+		return nil
+	}, nil
+}
+
+// staleAfter is how old a staged volume is that nobody will finish.
+const staleAfter = 24 * time.Hour
+
+// Clean deletes what interrupted commands left: volumes that were removed, and
+// unfinished ones. Neither was ever, or is any more, a volume.
+func (s *Store) Clean() error {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		path := filepath.Join(s.dir, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), gonePrefix):
+			errs = append(errs, RemoveTree(path))
+		case strings.HasPrefix(e.Name(), newPrefix):
+			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter {
+				errs = append(errs, RemoveTree(path))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // RemoveTree removes a tree of our own, also where a directory in it is closed to
 // its owner. It refuses one with something mounted in it, which isn't ours.
@@ -46,7 +130,7 @@ func nothingMounted(path string) error {
 	}
 	for _, m := range mounts {
 		if m.Target == real || strings.HasPrefix(m.Target, real+"/") {
-			return fmt.Errorf("%w: remove %s: something is mounted at %s: unmount it first", ErrConflict, path, m.Target)
+			return fail(ErrConflict, "remove %s: something is mounted at %s: unmount it first", path, m.Target)
 		}
 	}
 	return nil

@@ -1,42 +1,76 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/unionmount/unionmount/volumes/driver"
 )
 
+func mustCreate(t *testing.T, s *Store, name string) Volume {
+	t.Helper()
+	v, _, err := s.Create(context.Background(), New{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func remove(s *Store, name string) error {
+	l, err := s.Lock(context.Background(), name)
+	if err != nil {
+		return err
+	}
+	sweep, err := l.Remove(context.Background(), false)
+	if err == nil {
+		err = sweep()
+	}
+	return errors.Join(err, l.Unlock())
+}
+
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != locksDir {
+			all = append(all, e.Name())
+		}
+	}
+	return all
+}
+
 func TestStoreLife(t *testing.T) {
-	s := At(t.TempDir())
-	v, made, err := s.Create("db", Local, map[string]string{"k": "v"}, nil)
+	ctx, s := context.Background(), At(t.TempDir())
+	v, made, err := s.Create(ctx, New{Name: "db", Driver: driver.Local, Labels: map[string]string{"k": "v"}})
 	if err != nil || !made {
 		t.Fatalf("Create = %v, %v", made, err)
 	}
 	if err := os.WriteFile(filepath.Join(v.Mountpoint, "f"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, made, err := s.Create("db", Local, nil, nil)
+	again, made, err := s.Create(ctx, New{Name: "db", Labels: map[string]string{"k": "w"}})
 	if err != nil || made || again.Labels["k"] != "v" {
 		t.Fatalf("the second Create = %+v, %v, %v", again, made, err)
 	}
-	sweep, err := s.Remove("db")
-	if err != nil {
+	if _, _, err := s.Create(ctx, New{Name: "db", Driver: "btrfs"}); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "volume name must be unique") {
+		t.Errorf("Create with another driver: %v", err)
+	}
+	if err := remove(s, "db"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get("db"); !errors.Is(err, ErrNotFound) {
-		t.Fatalf("Get before the sweep: %v", err)
-	}
-	if err := sweep(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Get("db"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Get("db"); !errors.Is(err, ErrNotFound) || err.Error() != "get db: no such volume" {
 		t.Fatalf("Get after Remove: %v", err)
 	}
-	left, err := os.ReadDir(s.dir)
-	if err != nil || len(left) != 0 {
-		t.Fatalf("left behind: %v, %v", left, err)
+	if left := names(t, s.dir); len(left) != 0 {
+		t.Fatalf("left behind: %v", left)
 	}
 }
 
@@ -47,7 +81,7 @@ func TestCreateOnceAtTheSameTime(t *testing.T) {
 	total := 0
 	for range 20 {
 		wg.Go(func() {
-			_, made, err := s.Create("same", Local, nil, nil)
+			_, made, err := s.Create(context.Background(), New{Name: "same"})
 			if err != nil {
 				t.Error(err)
 			}
@@ -64,12 +98,62 @@ func TestCreateOnceAtTheSameTime(t *testing.T) {
 	}
 }
 
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	mustCreate(t, s, "other")
+	for _, n := range []New{
+		{Name: "new", Options: map[string]string{"bad": "option"}},
+		{Name: "new", Driver: "no-such-plugin"},
+		{Name: "new", Options: map[string]string{"type": "tmpfs"}},
+		{Name: "new", Make: func(context.Context, driver.Volume) (map[string]string, error) { return nil, os.ErrInvalid }},
+	} {
+		if _, _, err := s.Create(ctx, n); err == nil {
+			t.Errorf("%+v was made", n)
+		}
+	}
+	if left := names(t, s.dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestDataWithoutOptionsIsAVolume(t *testing.T) {
 	s := At(t.TempDir())
-	if err := os.MkdirAll(filepath.Join(s.dir, "old", dataDir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.dir, "old", driver.DataDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.Get("old"); err != nil || v.Driver != Local {
+	if v, err := s.Get("old"); err != nil || v.Driver != driver.Local {
 		t.Fatalf("Get = %+v, %v", v, err)
+	}
+}
+
+// TestNewerOptionsAreRefused: what a later version wrote is neither guessed at nor rewritten.
+func TestNewerOptionsAreRefused(t *testing.T) {
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	if err := os.WriteFile(filepath.Join(s.dir, "db", optionsFile), []byte(`{"version": 99}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get("db"); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("Get: %v", err)
+	}
+	if err := remove(s, "db"); err == nil {
+		t.Error("removed")
+	}
+}
+
+// TestCleanLeavesVolumesAlone: what an interrupted rm left goes, what somebody may be making stays.
+func TestCleanLeavesVolumesAlone(t *testing.T) {
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	for _, dir := range []string{gonePrefix + "1/x/_data", newPrefix + "1"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Clean(); err != nil {
+		t.Fatal(err)
+	}
+	if left := names(t, s.dir); len(left) != 2 || left[0] != newPrefix+"1" || left[1] != "db" {
+		t.Errorf("left: %v", left)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // and with a -o it was once taken for the mount helper's TARGET.
 func TestUnbuiltCommands(t *testing.T) {
 	s := small(t)
-	for _, c := range []string{"commit", "explain", "events", "run", "layer", "check", "demo"} {
+	for _, c := range []string{"commit", "explain", "run", "layer", "check", "demo"} {
 		s.refused(5, []string{c, "not built yet"}, c)
 		s.refused(5, []string{c, "not built yet"}, c, "-o", "volatile", s.lowers[0], "--", "true")
 	}

@@ -9,7 +9,7 @@ import (
 // allowedImports is the table of docs/architecture.md: what each package may import of this module.
 var allowedImports = map[string][]string{
 	"cmd/unionmount":      {"cmd/internal/engine", "bench"},
-	"cmd/internal/engine": {"unionfs", "volumes", "volumes/catalog", "layers/store", "layers/sys"},
+	"cmd/internal/engine": {"unionfs", "volumes", "volumes/catalog", "volumes/driver", "volumes/plugin", "layers/store", "layers/sys"},
 	"unionfs":             {"cow", "layers", "layers/sys", "unionfs/transport"},
 	"unionfs/transport":   {"layers/sys"},
 	"cow":                 {"layers", "layers/sys"},
@@ -17,7 +17,8 @@ var allowedImports = map[string][]string{
 	"layers/sys":          {},
 	"layers/store":        {"volumes/catalog", "layers", "layers/sys"},
 	"volumes":             {"layers/sys", "volumes/catalog", "volumes/driver"},
-	"volumes/driver":      {"layers/sys"},
+	"volumes/driver":      {"layers/sys", "volumes/plugin"},
+	"volumes/plugin":      {},
 	"volumes/catalog":     {"layers/sys"},
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -77,9 +79,14 @@ type row struct {
 }
 
 func (l *listing) print(header []string, rows []row) error {
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	return errors.Join(l.printTo(out, header, rows), out.Flush())
+}
+
+func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 	if l.quiet {
 		for _, r := range rows {
-			if _, err := fmt.Println(r.name); err != nil {
+			if _, err := fmt.Fprintln(out, r.name); err != nil {
 				return err
 			}
 		}
@@ -87,14 +94,14 @@ func (l *listing) print(header []string, rows []row) error {
 	}
 	switch l.format {
 	case "table":
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, strings.Join(header, "\t"))
 		for _, r := range rows {
 			fmt.Fprintln(w, strings.Join(r.columns, "\t"))
 		}
 		return w.Flush()
 	case "json":
-		enc := json.NewEncoder(os.Stdout)
+		enc := json.NewEncoder(out)
 		for _, r := range rows {
 			if err := enc.Encode(r.value); err != nil {
 				return err
@@ -106,22 +113,30 @@ func (l *listing) print(header []string, rows []row) error {
 	for i, r := range rows {
 		values[i] = r.value
 	}
-	return printTemplate(l.format, values)
+	return printTemplate(out, l.format, values)
 }
 
-func printTemplate(format string, values []any) error {
+func parseTemplate(format string) (*template.Template, error) {
 	t, err := template.New("format").Funcs(template.FuncMap{"json": func(v any) (string, error) {
 		b, err := json.Marshal(v)
 		return string(b), err
 	}}).Parse(format)
 	if err != nil {
-		return usage(err)
+		return nil, usage(err)
+	}
+	return t, nil
+}
+
+func printTemplate(out io.Writer, format string, values []any) error {
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
 	}
 	for _, v := range values {
-		if err := t.Execute(os.Stdout, v); err != nil {
+		if err := t.Execute(out, v); err != nil {
 			return usage(err)
 		}
-		if _, err := fmt.Println(); err != nil {
+		if _, err := fmt.Fprintln(out); err != nil {
 			return err
 		}
 	}
@@ -221,7 +236,7 @@ func (s *session) inspect(format string, names []string, get func(e *engine.Engi
 // printInspected prints what was found, then returns what was not.
 func printInspected(format string, found []any, missing error) error {
 	if format != "" && format != "json" {
-		if err := printTemplate(format, found); err != nil {
+		if err := printTemplate(os.Stdout, format, found); err != nil {
 			return err
 		}
 		return missing
@@ -303,7 +318,7 @@ func infoCommand(s *session) *cobra.Command {
 			case "json":
 				return json.NewEncoder(os.Stdout).Encode(engine.FactMap(facts))
 			}
-			return printTemplate(format, []any{engine.FactMap(facts)})
+			return printTemplate(os.Stdout, format, []any{engine.FactMap(facts)})
 		},
 	}
 	c.Flags().StringVar(&format, "format", "table", "table, json or a Go template")

@@ -109,7 +109,7 @@ writable layer: the storage of a container as one program.`,
 	c.PersistentFlags().StringVar(&s.root, "root", "", "where mounts and volumes are kept (default: UNIONMOUNT_ROOT, else /var/lib/unionmount as root, $XDG_DATA_HOME/unionmount else)")
 	c.SetFlagErrorFunc(misused)
 	c.AddCommand(mountCommand(s), umountCommand(s), startCommand(s), lsCommand(s), inspectCommand(s), rmCommand(s),
-		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s), benchCommand())
+		pruneCommand(s), diffCommand(s), infoCommand(s), versionCommand(), volumeCommand(s), eventsCommand(s), benchCommand())
 	for _, name := range unbuilt {
 		c.AddCommand(unbuiltCommand(name))
 	}

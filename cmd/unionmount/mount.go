@@ -15,7 +15,6 @@ func mountCommand(s *session) *cobra.Command {
 	var options []string
 	var cache string
 	var volatile bool
-	var long []string
 	c := &cobra.Command{
 		Use:   "mount [flags] LAYER... MOUNTPOINT",
 		Short: "Mount a union of layers, topmost first",
@@ -31,9 +30,6 @@ mount(8)'s words: ro rw nodev nosuid noexec noatime and so on.`,
 			e, err := s.engine()
 			if err != nil {
 				return err
-			}
-			if len(long) > 0 {
-				return &engine.Error{What: "--mount " + long[0], Kind: engine.ErrUnsupported, Why: fmt.Errorf("not built yet: use -v")}
 			}
 			g, err := engine.ParseOptions(options)
 			if err != nil {
@@ -54,11 +50,12 @@ mount(8)'s words: ro rw nodev nosuid noexec noatime and so on.`,
 	f := c.Flags()
 	f.StringVarP(&q.Upper, "upper", "u", "", "writable layer (default: a new one under --root)")
 	f.StringVar(&q.Work, "work", "", "staging directory (default: beside the upper)")
-	f.StringArrayVarP(&q.Volumes, "volume", "v", nil, "NAME:/path[:ro] or /host/path:/path[:ro]; repeatable")
-	f.StringArrayVar(&long, "mount", nil, "Docker's long form of a volume (not built yet)")
+	f.StringArrayVarP(&q.Volumes, "volume", "v", nil, "NAME:/path[:ro,nocopy], /host/path:/path[:ro] or /path (anonymous); repeatable")
+	f.StringArrayVar(&q.Mounts, "mount", nil, "Docker's long form: type=volume|bind|tmpfs,source=,target=,...; repeatable")
+	f.StringArrayVar(&q.VolumesFrom, "volumes-from", nil, "MOUNT[:ro]: the volumes of another mount; repeatable")
 	f.StringVar(&q.Name, "name", "", "name of the mount (default: generated)")
 	f.BoolVarP(&q.ReadOnly, "read-only", "r", false, "no upper; volumes stay writable unless ro")
-	f.BoolVar(&q.Remove, "rm", false, "at unmount drop the upper, if it is kept under --root")
+	f.BoolVar(&q.Remove, "rm", false, "at unmount drop the upper, if it is kept under --root, and the anonymous volumes")
 	f.BoolVarP(&q.Foreground, "foreground", "f", false, "serve in this process")
 	f.StringArrayVarP(&options, "options", "o", nil, "options of overlayfs, fuse-overlayfs and mount(8)")
 	f.BoolVar(&volatile, "volatile", false, "no sync at copy-up: fast, and lost in a crash")

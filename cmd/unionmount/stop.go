@@ -73,7 +73,7 @@ func rmCommand(s *session) *cobra.Command {
 		Example: "  unionmount rm web",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.remove(args, func(e *engine.Engine, name string) error { return e.Remove(name, force) })
+			return s.remove(args, func(e *engine.Engine, name string) error { return e.Remove(name, force, anonymous) })
 		},
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "unmount it first if it is running")

@@ -10,7 +10,7 @@ import (
 
 // unbuilt are commands whose names and forms are settled, but not yet made: who
 // tries one hears that, and no flag of it is taken for the mount helper's.
-var unbuilt = [...]string{"commit", "explain", "events", "run", "layer", "check", "demo"}
+var unbuilt = [...]string{"commit", "explain", "run", "layer", "check", "demo"}
 
 func unbuiltCommand(name string) *cobra.Command {
 	return &cobra.Command{

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
-	"strconv"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,36 +20,47 @@ func volumeCommand(s *session) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s))
+	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s))
 	return c
 }
 
 func volumeCreate(s *session) *cobra.Command {
-	var driver string
+	var n engine.NewVolume
 	var labels, options []string
+	var name string
 	c := &cobra.Command{
-		Use:     "create NAME",
-		Short:   "Make a volume; one of that name is returned as it is",
-		Example: "  unionmount volume create db --label keep=yes",
-		Args:    cobra.MaximumNArgs(1),
+		Use:   "create [NAME]",
+		Short: "Make a volume; one of that name is returned as it is",
+		Example: `  unionmount volume create db --label keep=yes
+  unionmount volume create scratch -o type=tmpfs -o device=tmpfs -o o=size=100m`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.engine()
 			if err != nil {
 				return err
 			}
-			if len(args) == 0 {
-				return &engine.Error{What: "volume create", Kind: engine.ErrUnsupported, Why: fmt.Errorf("anonymous volumes are not built yet: name it")}
+			n.Name = name
+			switch {
+			case len(args) > 0 && name != "":
+				return usage(errors.New("conflicting options: cannot specify a volume-name through both --name and as a positional arg"))
+			case len(args) > 0 && args[0] == "":
+				return usage(errors.New("an empty name: leave it out for an anonymous volume"))
+			case len(args) > 0:
+				n.Name = args[0]
 			}
-			v, err := e.CreateVolume(args[0], driver, pairs(labels), pairs(options))
+			n.Labels, n.Options = pairs(labels), pairs(options)
+			v, err := e.CreateVolume(n)
 			if err == nil {
 				fmt.Println(v.Name)
 			}
 			return err
 		},
 	}
-	c.Flags().StringVarP(&driver, "driver", "d", "local", "driver")
+	c.Flags().StringVarP(&n.Driver, "driver", "d", "local", "local, btrfs or a Docker volume plugin")
 	c.Flags().StringArrayVarP(&options, "opt", "o", nil, "KEY=VALUE for the driver")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE")
+	c.Flags().StringVar(&name, "name", "", "the name, as an option")
+	_ = c.Flags().MarkHidden("name") // it is there
 	return c
 }
 
@@ -62,11 +75,12 @@ func pairs(words []string) map[string]string {
 
 func volumeLs(s *session) *cobra.Command {
 	var l listing
+	var q engine.VolumeQuery
 	c := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List volumes",
-		Example: "  unionmount volume ls -q",
+		Example: "  unionmount volume ls -q --filter dangling=true\n  unionmount volume ls --size",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
@@ -76,50 +90,45 @@ func volumeLs(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, broken := e.Volumes()
-			users, err := map[string][]string{}, error(nil)
-			if l.asks("dangling") {
-				users, err = e.VolumeUsers()
+			q.Filters = l.filters
+			done := func() {}
+			if q.Size {
+				q.Tell, done = progress("measuring")
 			}
-			if err != nil {
-				return err
+			all, broken := e.Volumes(q)
+			done()
+			rows := make([]row, 0, len(all))
+			header := []string{"DRIVER", "VOLUME NAME"}
+			if q.Size {
+				header = append(header, "LINKS", "SIZE")
 			}
-			var rows []row
 			for _, v := range all {
-				ok, err := l.keeps(func(key, want string) (keep, known bool) { return keepVolume(v, len(users[v.Name]), key, want) })
-				if err != nil {
-					return err
+				columns := []string{v.Driver, v.Name}
+				if q.Size {
+					columns = append(columns, v.Links, v.Size)
 				}
-				if ok {
-					rows = append(rows, row{v.Name, []string{v.Driver, v.Name}, v})
-				}
+				rows = append(rows, row{v.Name, columns, v})
 			}
-			if err := l.print([]string{"DRIVER", "VOLUME NAME"}, rows); err != nil {
-				return err
+			if all == nil && broken != nil {
+				return broken
 			}
-			return broken
+			return errors.Join(l.print(header, rows), broken)
 		},
 	}
-	l.flags(c)
+	c.Flags().StringVar(&l.format, "format", "table", "table, json (one object a line) or a Go template")
+	c.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "names only")
+	c.Flags().StringArrayVarP(&l.filters, "filter", "f", nil, "dangling=BOOL, driver=, label=KEY[=VALUE], label!= or name=; repeatable")
+	c.Flags().BoolVar(&q.Size, "size", false, "measure each volume, and count the mounts that refer to it")
 	return c
 }
 
-// keepVolume applies one of Docker's filters.
-func keepVolume(v engine.Volume, users int, key, want string) (keep, known bool) {
-	switch key {
-	case "name":
-		return strings.Contains(v.Name, want), true
-	case "driver":
-		return v.Driver == want, true
-	case "dangling":
-		dangling, err := strconv.ParseBool(want)
-		return dangling == (users == 0), err == nil
-	case "label":
-		k, value, valued := strings.Cut(want, "=")
-		have, ok := v.Labels[k]
-		return ok && (!valued || have == value), true
+// progress shows on a terminal how far long work is; done clears the line.
+func progress(doing string) (tell func(i, all int, what string), done func()) {
+	if !engine.IsTerminal(os.Stderr) {
+		return nil, func() {}
 	}
-	return false, false
+	return func(i, all int, what string) { fmt.Fprintf(os.Stderr, "\r\x1b[K%s %d/%d %s", doing, i+1, all, what) },
+		func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
 }
 
 func volumeInspect(s *session) *cobra.Command {
@@ -127,7 +136,7 @@ func volumeInspect(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "inspect NAME...",
 		Short:   "Describe volumes as a JSON array",
-		Example: "  unionmount volume inspect db",
+		Example: "  unionmount volume inspect db\n  unionmount volume inspect -f '{{.Mountpoint}}' db",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.inspect(format, args, func(e *engine.Engine, name string) (any, error) { return e.Volume(name) })
@@ -149,6 +158,66 @@ func volumeRm(s *session) *cobra.Command {
 			return s.remove(args, func(e *engine.Engine, name string) error { return e.RemoveVolume(name, force) })
 		},
 	}
-	c.Flags().BoolVarP(&force, "force", "f", false, "one that is missing is fine")
+	c.Flags().BoolVarP(&force, "force", "f", false, "one that is missing is fine; forget one that its driver can't remove")
 	return c
+}
+
+func volumePrune(s *session) *cobra.Command {
+	var force, all bool
+	var filters []string
+	c := &cobra.Command{
+		Use:     "prune",
+		Short:   "Delete anonymous volumes that no mount refers to; with -a named ones too",
+		Example: "  unionmount volume prune -f --filter label!=keep",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			which := "anonymous"
+			if all {
+				which = "all"
+			}
+			if !force && !confirmed("WARNING! This will remove "+which+" local volumes not used by at least one mount.\nAre you sure you want to continue?") {
+				return nil
+			}
+			p, err := e.PruneVolumes(all, filters)
+			out := bufio.NewWriter(os.Stdout)
+			if len(p.Volumes) > 0 {
+				fmt.Fprintf(out, "Deleted Volumes:\n%s\n\n", strings.Join(p.Volumes, "\n"))
+			}
+			if len(p.Volumes) > 0 || err == nil {
+				fmt.Fprintln(out, "Total reclaimed space:", engine.HumanSize(p.Bytes))
+			}
+			return errors.Join(out.Flush(), err)
+		},
+	}
+	c.Flags().BoolVarP(&all, "all", "a", false, "named volumes too; never those with driver options")
+	c.Flags().BoolVarP(&force, "force", "f", false, "don't ask")
+	c.Flags().StringArrayVar(&filters, "filter", nil, "label=KEY[=VALUE] or label!=KEY[=VALUE]; repeatable")
+	return c
+}
+
+func volumeRecover(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:   "recover",
+		Short: "Make the database anew from the volumes' directories",
+		Long: `Make the database anew from the directories: each volume with its driver, labels,
+options and mark, and each mount. No data is touched; the old database is kept.`,
+		Example: "  unionmount volume recover",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			e, err := s.engine()
+			if err != nil {
+				return err
+			}
+			r, err := e.Recover()
+			fmt.Printf("recovered %d volumes and %d mounts\n", r.Volumes, r.Mounts)
+			if r.Aside != "" {
+				fmt.Println("the old database is kept in", r.Aside)
+			}
+			return err
+		},
+	}
 }

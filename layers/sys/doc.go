@@ -66,6 +66,7 @@ const (
 	EMFILE     = unix.EMFILE
 	EMLINK     = unix.EMLINK
 	ENODATA    = unix.ENODATA
+	ENODEV     = unix.ENODEV
 	ENOENT     = unix.ENOENT
 	ENOSPC     = unix.ENOSPC
 	ENOSYS     = unix.ENOSYS

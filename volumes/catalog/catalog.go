@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,10 +36,28 @@ const (
 var ErrRefused = errors.New("open the catalogue")
 
 // Tx is one transaction. It is valid only inside Update's function.
-type Tx struct{ txn *badger.Txn }
+type Tx struct{ *transaction }
+
+// transaction is badger's. It begins anew when it is full: what is written so far
+// is durable then, which is no harm to records that can be made again.
+type transaction struct {
+	db   *badger.DB
+	txn  *badger.Txn
+	have []record // all records by key, as this transaction sees them: they are read once
+}
+
+type record struct {
+	key   string
+	value []byte
+}
+
+// find returns where key is, or belongs.
+func (t *transaction) find(key string) (at int, found bool) {
+	return slices.BinarySearchFunc(t.have, key, func(r record, key string) int { return strings.Compare(r.key, key) })
+}
 
 // Update runs f in one transaction on the catalogue below root and commits it
-// durably if f succeeds. rebuild, if not nil, refills a catalogue that had to be
+// durably if f succeeds (of some thousand changes at once, parts before that). rebuild, if not nil, refills a catalogue that had to be
 // set aside because badger can't read it, or that is new. No two processes are
 // inside at once, so f may also keep directories and records in step.
 func Update(root string, rebuild, f func(Tx) error) error {
@@ -80,29 +99,67 @@ func attempt(dir string, fresh bool, rebuild, f func(Tx) error) error {
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(txn *badger.Txn) error {
-		if !fresh {
-			if err := readable(Tx{txn}); err != nil {
-				return &brokenError{err}
-			}
-		} else if rebuild != nil {
-			if err := rebuild(Tx{txn}); err != nil {
-				return err
-			}
-		}
-		return f(Tx{txn})
-	})
+	tx := Tx{&transaction{db, db.NewTransaction(true), nil}}
+	err = tx.run(fresh, rebuild, f)
 	return errors.Join(err, db.Close())
 }
 
-// readable reads every record once: there are few, and a damaged block shows only when it is read.
-func readable(tx Tx) (err error) {
+func (t Tx) run(fresh bool, rebuild, f func(Tx) error) (err error) {
+	defer func() { t.txn.Discard() }()
+	if !fresh {
+		if err := t.readAll(); err != nil {
+			return &brokenError{err}
+		}
+	} else if rebuild != nil {
+		if err := rebuild(t); err != nil {
+			return err
+		}
+	}
+	if err := f(t); err != nil {
+		return err
+	}
+	return t.txn.Commit()
+}
+
+// Renew sets the catalogue below root aside, if there is one, and fills a new one.
+// It tells where the old one is kept.
+func Renew(root string, fill func(Tx) error) (aside string, err error) {
+	dir := filepath.Join(root, dirName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("open the catalogue: %w", err)
+	}
+	unlock, err := lock(filepath.Join(root, dirName+".lock"))
+	if err != nil {
+		return "", fmt.Errorf("open the catalogue: %w", err)
+	}
+	defer unlock()
+	if !isNew(dir) {
+		if aside, err = moveAside(dir); err != nil {
+			return "", fmt.Errorf("set the catalogue aside: %w", err)
+		}
+	}
+	return aside, attempt(dir, true, nil, fill)
+}
+
+// readAll reads every record once: there are few, and a damaged block shows only when it is read.
+func (t Tx) readAll() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	return tx.each("", func(string, []byte) error { return nil })
+	txn := t.db.NewTransaction(false) // nobody else writes: the lock is ours
+	defer txn.Discard()
+	it := txn.NewIterator(badger.DefaultIteratorOptions)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		value, err := it.Item().ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		t.have = append(t.have, record{string(it.Item().Key()), value})
+	}
+	return nil
 }
 
 // lock waits for our turn. Waiters poll: a blocking flock(2) could not be given up.
@@ -164,12 +221,19 @@ func refused(err error) bool {
 
 // setAside moves a broken database away and says so; it is never deleted.
 func setAside(dir string, why error) error {
-	aside := fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
-	if err := os.Rename(dir, aside); err != nil {
-		return err
+	aside, err := moveAside(dir)
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", why, aside)
 	}
-	fmt.Fprintf(os.Stderr, "unionmount: open the catalogue: %v: set aside as %s and made anew from the directories\n", why, aside)
-	return os.Mkdir(dir, 0o700)
+	return err
+}
+
+func moveAside(dir string) (aside string, err error) {
+	aside = fmt.Sprintf("%s.broken-%d", dir, time.Now().UnixNano())
+	if err := os.Rename(dir, aside); err != nil {
+		return "", err
+	}
+	return aside, os.Mkdir(dir, 0o700)
 }
 
 // settings keep badger small and durable. CompactL0OnClose: without it an open
@@ -186,26 +250,56 @@ func settings(dir string) badger.Options {
 
 // Put records a value.
 func (t Tx) Put(kind, name string, value []byte) error {
-	return t.txn.Set([]byte(kind+"/"+name), value)
+	key := kind + "/" + name
+	if at, found := t.find(key); found {
+		t.have[at].value = value
+	} else {
+		t.have = slices.Insert(t.have, at, record{key, value})
+	}
+	return t.change(func() error { return t.txn.Set([]byte(key), value) })
+}
+
+// change makes room in the transaction if there is none.
+func (t Tx) change(f func() error) error {
+	err := f()
+	if !errors.Is(err, badger.ErrTxnTooBig) {
+		return err
+	}
+	if err := t.txn.Commit(); err != nil {
+		return err
+	}
+	t.txn = t.db.NewTransaction(true)
+	return f()
 }
 
 // Delete removes a record; one that isn't there is no error.
-func (t Tx) Delete(kind, name string) error { return t.txn.Delete([]byte(kind + "/" + name)) }
+func (t Tx) Delete(kind, name string) error {
+	key := kind + "/" + name
+	at, found := t.find(key)
+	if !found {
+		return nil
+	}
+	t.have = slices.Delete(t.have, at, at+1)
+	return t.change(func() error { return t.txn.Delete([]byte(key)) })
+}
+
+// Get returns a record; nil: there is none.
+func (t Tx) Get(kind, name string) []byte {
+	if at, found := t.find(kind + "/" + name); found {
+		return t.have[at].value
+	}
+	return nil
+}
 
 // Each calls visit for every record of a kind, by name. visit must not change the catalogue.
 func (t Tx) Each(kind string, visit func(name string, value []byte) error) error {
-	return t.each(kind+"/", visit)
-}
-
-func (t Tx) each(prefix string, visit func(name string, value []byte) error) error {
-	it := t.txn.NewIterator(badger.DefaultIteratorOptions)
-	defer it.Close()
-	for it.Seek([]byte(prefix)); it.ValidForPrefix([]byte(prefix)); it.Next() {
-		value, err := it.Item().ValueCopy(nil)
-		if err != nil {
-			return err
+	at, _ := t.find(kind + "/")
+	for _, r := range t.have[at:] {
+		name, ok := strings.CutPrefix(r.key, kind+"/")
+		if !ok {
+			break
 		}
-		if err := visit(strings.TrimPrefix(string(it.Item().Key()), prefix), value); err != nil {
+		if err := visit(name, r.value); err != nil {
 			return err
 		}
 	}

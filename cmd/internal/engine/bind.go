@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -16,11 +18,12 @@ func (s *server) bind(m sys.Mount) error {
 		return fail(nil, "mount "+s.state.Record.Mountpoint, "open it: %w", err)
 	}
 	defer sys.Close(root)
-	for _, v := range s.state.Record.Volumes {
-		id, err := sys.BindInto(root, v.Target, v.Source, v.ReadOnly)
+	for i, v := range s.state.Record.Volumes {
+		source := s.volumes.sources[i]
+		id, err := sys.BindInto(root, v.Target, source, v.ReadOnly)
 		if err == sys.ENOENT { // below a volume bound already: its own tree has no such name yet
-			if err = s.makeWay(root, v.Target, v.Source); err == nil {
-				id, err = sys.BindInto(root, v.Target, v.Source, v.ReadOnly)
+			if err = s.makeWay(root, v.Target, source); err == nil {
+				id, err = sys.BindInto(root, v.Target, source, v.ReadOnly)
 			}
 		}
 		if err != nil {
@@ -126,9 +129,21 @@ func rebind(s *State, path string, taken map[int]string) error {
 		if !ok {
 			continue
 		}
-		if s.Binds[i], err = sys.BindInto(root, "/"+rel, v.Source, v.ReadOnly); err != nil {
+		if s.Binds[i], err = rebindOne(root, "/"+rel, v); err != nil {
 			return fmt.Errorf("volume at %s: bind it again: %w", v.Target, err)
 		}
 	}
 	return s.amend(path)
+}
+
+func rebindOne(root int, at string, v VolumeRef) (id int, err error) {
+	if v.Subpath == "" {
+		return sys.BindInto(root, at, v.Source, v.ReadOnly)
+	}
+	fd, err := openSubpath(strings.TrimSuffix(v.Source, "/"+filepath.Clean(v.Subpath)), v.Subpath)
+	if err != nil {
+		return 0, err
+	}
+	defer sys.Close(fd)
+	return sys.BindInto(root, at, sys.ProcPath(fd), v.ReadOnly)
 }

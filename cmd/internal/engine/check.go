@@ -118,10 +118,13 @@ func checkLayers(layers []string) (lowers []place, err error) {
 // checkSources looks at the host paths; named volumes may be yet to be made.
 func checkSources(vs []VolumeRef) (sources []place, err error) {
 	for _, v := range vs {
-		if v.Name != "" {
+		if v.Name != "" || v.Tmpfs != nil {
 			continue
 		}
 		p, err := lookAny("volume", v.Source)
+		if errors.Is(err, errMissing) && v.asked.CreateSource {
+			continue
+		}
 		if errors.Is(err, errMissing) {
 			return nil, fail(errMissing, "volume "+v.Source, "no such directory or file on the host: make it first")
 		}

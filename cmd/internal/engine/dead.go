@@ -19,7 +19,10 @@ func (e *Engine) clearDead(name string, s *State) error {
 		if err := unmountDead(s); err != nil {
 			return fail(nil, "clear up "+name, "%w", errors.Join(err, lease.file.Close()))
 		}
-		err = e.unpoint(s)
+		ctx, cancel := patiently()
+		defer cancel()
+		err = errors.Join(e.unpoint(s), e.sweepVolumes(ctx, &s.Record))
+		e.note(TypeMount, "die", name, map[string]string{"mountpoint": s.Record.Mountpoint})
 	}
 	return errors.Join(err, lease.release())
 }
@@ -36,7 +39,7 @@ func (e *Engine) clearAndDrop(name string, s *State) error {
 	case err != nil || !r.Remove:
 		return err
 	}
-	return e.removeKept(name)
+	return errors.Join(e.removeKept(name), e.removeAnonymous(r))
 }
 
 // unmountDead unmounts the mount of s if it is still there and dead. No path

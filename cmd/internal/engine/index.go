@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,6 +68,11 @@ func (e *Engine) forget(names ...string) error {
 
 // rebuild refills the catalogue from the directories.
 func (e *Engine) rebuild(tx catalog.Tx) error {
+	if _, broken, err := e.compareVolumes(tx); err != nil {
+		return err
+	} else if broken != nil {
+		fmt.Fprintln(os.Stderr, "unionmount: rebuild the catalogue:", broken)
+	}
 	return e.configs(func(name string, text []byte) error { return tx.Put(kindMount, name, text) })
 }
 

@@ -43,6 +43,9 @@ func stack(t *testing.T) (*Engine, Request) {
 			if err := e.Umount(m.Name, true); err != nil && !errors.Is(err, ErrNotFound) {
 				t.Error(err)
 			}
+			if _, _, err := e.awaitState(m.Name, patienceEnd, func(kind string, _ *State) bool { return kind != Running }); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	return e, Request{Name: "m", Layers: []string{dir + "/l1", dir + "/l2"}, Mountpoint: dir + "/mnt", VolumeIO: WayFuse}
@@ -158,9 +161,12 @@ func TestFailedMountLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, dir+"/home/root/volumes")
-	q.Volumes = []string{"new:/ok", "new2:/plain/below"} // a file is in the way
+	q.Volumes = []string{"new:/sub", "new2:/plain/below"} // a file is in the way
 	if err := e.Mount(q, func(*Info) {}); err == nil {
 		t.Fatal("mounted")
+	}
+	if err := os.Remove(dir + "/home/root/volumes/.locks"); err != nil { // empty
+		t.Error(err)
 	}
 	if after := listing(t, dir+"/home/root/volumes"); after != before {
 		t.Errorf("volumes:\n%s\nwere\n%s", after, before)

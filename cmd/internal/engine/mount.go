@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -66,7 +65,7 @@ func (u *undoer) run() error {
 // record comes first: from then on no volume in it can be removed.
 func (e *Engine) prepare(r *Record, undo *undoer) error {
 	var made []string
-	undo.add(func() error { return e.dropNew(made) })
+	undo.add(func() error { return e.dropNew(r.Name, made) }) // last: the record is gone then
 	if !r.Helper {
 		if err := e.save(r); err != nil {
 			return err
@@ -79,18 +78,11 @@ func (e *Engine) prepare(r *Record, undo *undoer) error {
 			return err
 		}
 	}
-	for _, v := range r.Volumes {
-		if v.Name == "" {
-			continue
-		}
-		_, isNew, err := e.volumes().Create(v.Name, volumes.Local, nil, nil)
-		if err != nil {
-			return blame("volume "+v.Name, err)
-		}
-		if isNew {
-			made = append(made, v.Name)
-		}
+	if err := e.makeVolumes(r, undo, &made); err != nil {
+		return err
 	}
+	e.note(TypeMount, "create", r.Name, map[string]string{"mountpoint": r.Mountpoint})
+	undo.add(func() error { e.note(TypeMount, "destroy", r.Name, nil); return nil })
 	return nil
 }
 
@@ -136,19 +128,6 @@ func (e *Engine) Start(what, mountpoint string, ready func(*Info)) error {
 	ready(describe(&s.Record, s, Running))
 	if mountpoint != "" {
 		return e.update(r)
-	}
-	return nil
-}
-
-// volumesThere makes sure that named volumes still are: an empty one in the place of lost data would be worse.
-func (e *Engine) volumesThere(r *Record) error {
-	for _, v := range r.Volumes {
-		if v.Name == "" {
-			continue
-		}
-		if _, err := e.volumes().Get(v.Name); err != nil {
-			return blame("start "+r.Name, fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
-		}
 	}
 	return nil
 }

@@ -31,15 +31,6 @@ type Record struct {
 	LogLevel   string
 }
 
-// VolumeRef is a volume as a mount refers to it.
-type VolumeRef struct {
-	Name     string // "" for a host path
-	Driver   string
-	Source   string
-	Target   string
-	ReadOnly bool
-}
-
 // Options are what -o says about a union.
 type Options struct {
 	Redirect    string
@@ -56,27 +47,13 @@ type Options struct {
 }
 
 func (r *Record) config() unionfs.Config {
-	c := unionfs.Config{
+	return unionfs.Config{
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
 		Timeout: time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
-	for _, v := range r.Volumes {
-		c.Volumes = append(c.Volumes, unionfs.Volume{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly})
-	}
-	return c
-}
-
-// uses tells whether the mount refers to a named volume.
-func (r *Record) uses(volume string) bool {
-	for _, v := range r.Volumes {
-		if v.Name == volume {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *Record) text() ([]byte, error) {

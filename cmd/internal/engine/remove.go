@@ -11,8 +11,9 @@ import (
 )
 
 // Remove removes a mount: its record, log and, if it is kept below the root, its
-// upper. A running one is unmounted first if force says so.
-func (e *Engine) Remove(what string, force bool) error {
+// upper; volumes: its anonymous volumes too. A running one is unmounted first if
+// force says so.
+func (e *Engine) Remove(what string, force, volumes bool) error {
 	name, err := e.find(what)
 	if err != nil {
 		return err
@@ -32,7 +33,15 @@ func (e *Engine) Remove(what string, force bool) error {
 			return err
 		}
 	}
-	return blame("rm "+name, e.removeKept(name))
+	r, err := e.load(name)
+	if errors.Is(err, ErrNotFound) { // it went with its end (--rm)
+		return nil
+	}
+	err = blame("rm "+name, e.removeKept(name))
+	if r != nil && err == nil && (volumes || r.Remove) {
+		err = e.removeAnonymous(r)
+	}
+	return err
 }
 
 // removeKept removes all that is kept of a stopped mount. It holds the mount's
@@ -50,6 +59,7 @@ func (e *Engine) removeKept(name string) error {
 	}
 	if err == nil {
 		err = errors.Join(e.removeLog(name), e.forget(name))
+		e.note(TypeMount, "destroy", name, nil)
 	}
 	return errors.Join(err, lease.release())
 }
@@ -62,7 +72,7 @@ func (e *Engine) Prune() (gone []string, err error) {
 		if m.State == Running {
 			continue
 		}
-		if err := e.Remove(m.Name, false); err != nil {
+		if err := e.Remove(m.Name, false, false); err != nil {
 			errs = append(errs, err)
 			continue
 		}

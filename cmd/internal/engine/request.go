@@ -6,28 +6,27 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
-
-	"github.com/unionmount/unionmount/volumes"
 )
 
 // Request is a mount as the command line asks for it.
 type Request struct {
-	Name       string // "": generated
-	Layers     []string
-	Mountpoint string
-	Upper      string
-	Work       string
-	ReadOnly   bool // no upper
-	Remove     bool
-	Volumes    []string // -v values
-	IO         string
-	VolumeIO   string
-	Options    Options
-	LogLevel   string
-	Foreground bool
-	Helper     bool // mount(8)'s form
+	Name        string // "": generated
+	Layers      []string
+	Mountpoint  string
+	Upper       string
+	Work        string
+	ReadOnly    bool // no upper
+	Remove      bool
+	Volumes     []string // -v values
+	Mounts      []string // --mount values
+	VolumesFrom []string // MOUNT[:ro]
+	IO          string
+	VolumeIO    string
+	Options     Options
+	LogLevel    string
+	Foreground  bool
+	Helper      bool // mount(8)'s form
 }
 
 // resolve turns what was asked into a record with absolute paths; nothing is made.
@@ -54,7 +53,7 @@ func (e *Engine) resolve(q Request) (*Record, error) {
 	if err := e.resolveUpper(r, q); err != nil {
 		return nil, err
 	}
-	return r, e.resolveVolumes(r, q.Volumes)
+	return r, e.resolveVolumes(r, q)
 }
 
 func (q *Request) valid() error {
@@ -108,32 +107,4 @@ func (e *Engine) resolveUpper(r *Record, q Request) (err error) {
 		r.Work, err = filepath.Abs(q.Work)
 	}
 	return err
-}
-
-func (e *Engine) resolveVolumes(r *Record, specs []string) error {
-	taken := make(map[string]bool)
-	for _, s := range specs {
-		v, err := volumes.ParseSpec(s)
-		if err != nil {
-			return blame("volume "+s, err)
-		}
-		if taken[v.Target] {
-			return fail(ErrUsage, "volume "+s, "duplicate mount point: %s", v.Target)
-		}
-		taken[v.Target] = true
-		ref := VolumeRef{Name: v.Name, Driver: volumes.Local, Source: v.Path, Target: v.Target, ReadOnly: v.ReadOnly}
-		if v.Name != "" {
-			ref.Source = e.volumes().Mountpoint(v.Name)
-		} else {
-			ref.Driver = WayBind // Docker's word for a host path
-		}
-		r.Volumes = append(r.Volumes, ref)
-	}
-	sortByDepth(r.Volumes)
-	return nil
-}
-
-// sortByDepth puts a volume before those that lie below its target.
-func sortByDepth(vs []VolumeRef) {
-	sort.SliceStable(vs, func(i, j int) bool { return strings.Count(vs[i].Target, "/") < strings.Count(vs[j].Target, "/") })
 }

@@ -21,7 +21,9 @@ type server struct {
 	state  *State
 	way    string // into the volumes
 	log    *slog.Logger
-	made   []sys.Made // in volumes, for volumes nested there, until all are attached
+
+	volumes attached
+	made    []sys.Made // in volumes, for volumes nested there, until all are attached
 }
 
 // serve assembles, mounts, attaches, announces and serves; it returns when the
@@ -50,7 +52,29 @@ func (e *Engine) serve(r *Record, ready func(*State) error) error {
 		cfg.IO, cfg.Log = io, s.log
 		err = s.serve(cfg, ready)
 	}
-	return errors.Join(err, s.lease.release())
+	return errors.Join(err, s.leave())
+}
+
+// leave detaches the volumes and says that the mount is stopped: first the one,
+// then the other, unless a driver takes its time.
+func (s *server) leave() error {
+	detached := make(chan error, 1)
+	go func() {
+		err := s.detachVolumes()
+		if s.state.Record.Remove {
+			err = errors.Join(err, s.engine.removeAnonymous(&s.state.Record))
+		}
+		detached <- err
+	}()
+	var err error
+	select {
+	case err = <-detached:
+		return errors.Join(err, s.lease.release())
+	case <-time.After(patienceDetach):
+		s.log.Warn("the mount has ended; a driver still detaches its volume")
+		err = s.lease.release()
+	}
+	return errors.Join(err, <-detached)
 }
 
 func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
@@ -63,6 +87,9 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 		return err
 	}
 	s.state.Marks = union.Marks()
+	if err := s.attachVolumes(union); err != nil {
+		return errors.Join(err, union.Close())
+	}
 	if err := union.Mount(r.Mountpoint); err != nil {
 		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
 	}
@@ -79,6 +106,7 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	stop := endOnSignal(s.end)
 	union.Wait()
 	stop()
+	s.engine.note(TypeMount, "stop", r.Name, map[string]string{"mountpoint": r.Mountpoint})
 	return errors.Join(s.engine.unpoint(s.state), union.Close(), s.dropped())
 }
 
@@ -115,6 +143,7 @@ func (s *server) attach(ready func(*State) error) error {
 	if err := s.lease.announce(s.state); err != nil {
 		return err
 	}
+	s.engine.note(TypeMount, "start", s.state.Record.Name, map[string]string{"mountpoint": s.state.Record.Mountpoint})
 	for _, m := range s.made {
 		m.Keep()
 	}

@@ -106,7 +106,7 @@ func TestNewerVersionsAreRefused(t *testing.T) {
 func TestFailedMountLeavesOthersVolumes(t *testing.T) {
 	e := &Engine{Root: t.TempDir()}
 	for _, name := range []string{"free", "used", "full"} {
-		if _, err := e.CreateVolume(name, "local", nil, nil); err != nil {
+		if _, err := e.CreateVolume(NewVolume{Name: name}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,10 +116,10 @@ func TestFailedMountLeavesOthersVolumes(t *testing.T) {
 	if err := os.WriteFile(e.volumes().Mountpoint("full")+"/data", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.dropNew([]string{"free", "used", "full"}); err != nil {
+	if err := e.dropNew("n", []string{"free", "used", "full"}); err != nil {
 		t.Fatal(err)
 	}
-	all, err := e.Volumes()
+	all, err := e.Volumes(VolumeQuery{})
 	if err != nil || len(all) != 2 || all[0].Name != "full" || all[1].Name != "used" {
 		t.Errorf("left: %+v, %v", all, err)
 	}

@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/unionmount/unionmount/volumes"
+)
+
+// holding is a volume in the hands of a client's holder.
+type holding struct{ Volume, ID string }
+
+type held struct {
+	lease *volumes.Lease // nil while it is being attached
+	path  string         // of the data
+}
+
+// servedFile keeps the holdings; beside it the lock of the one who serves this root.
+const (
+	servedFile = "serve.json"
+	servedLock = "serve.lock"
+)
+
+// served is the content of the file.
+type served struct {
+	Version int
+	Boot    string // a restart of the machine ends every holding
+	Held    []holding
+}
+
+// turn waits for the requests for the same volume.
+func (s *volumeServer) turn(volume string) (end func()) {
+	s.mu.Lock()
+	t := s.turns[volume]
+	if t == nil {
+		t = new(sync.Mutex)
+		s.turns[volume] = t
+	}
+	s.mu.Unlock()
+	t.Lock()
+	return t.Unlock
+}
+
+// set changes what a holder has, nil: nothing, and notes it.
+func (s *volumeServer) set(h holding, now *held) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now == nil {
+		delete(s.held, h)
+	} else {
+		s.held[h] = now
+	}
+	return s.note()
+}
+
+func (s *volumeServer) has(h holding) *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[h]
+}
+
+// take takes a lease for a holder.
+func (s *volumeServer) take(h holding, attach func(context.Context, string, []volumes.Use) (*volumes.Lease, string, error)) (*held, error) {
+	ctx, cancel := patiently()
+	defer cancel()
+	l, path, err := attach(ctx, h.Volume, []volumes.Use{{Mount: h.name(), Pid: os.Getpid(), Since: time.Now()}})
+	if err != nil {
+		return nil, blame("volume "+h.Volume, err)
+	}
+	s.engine.note(TypeVolume, "attach", h.Volume, map[string]string{"mount": h.name()})
+	return &held{l, path}, nil
+}
+
+// attach leaves an empty volume empty: the client fills what it wants filled.
+func (s *volumeServer) attach(ctx context.Context, volume string, uses []volumes.Use) (*volumes.Lease, string, error) {
+	return s.engine.volumes().Attach(ctx, volume, uses, func(*volumes.Data) error { return nil })
+}
+
+// name is the holder's in UsedBy and in refusals; a client may call it anything.
+func (h holding) name() string {
+	if len(h.ID) <= 64 && validName(h.ID) {
+		return "plugin." + h.ID
+	}
+	sum := sha256.Sum256([]byte(h.ID))
+	return "plugin." + hex.EncodeToString(sum[:])
+}
+
+// note writes who holds what.
+func (s *volumeServer) note() error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	now := served{Version: version, Boot: boot, Held: []holding{}}
+	for h := range s.held {
+		now.Held = append(now.Held, h)
+	}
+	text, err := json.MarshalIndent(now, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeSynced(s.engine.servedPath(), append(text, '\n'), 0o600)
+}
+
+func (e *Engine) servedPath() string { return filepath.Join(e.Root, servedFile) }
+
+// takeAgain takes the leases that an earlier server of this boot had. A volume
+// that can't be had again stops nobody who wants another.
+func (s *volumeServer) takeAgain() error {
+	text, err := os.ReadFile(s.engine.servedPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var was served
+	if err == nil {
+		err = json.Unmarshal(text, &was)
+	}
+	boot, bootErr := bootID()
+	if err := errors.Join(err, bootErr); err != nil {
+		return fmt.Errorf("%s: %w: remove it, if no container has a volume of ours", s.engine.servedPath(), err)
+	}
+	if was.Version > version {
+		return fail(ErrUnsupported, "serve", "%s is of version %d: use the unionmount that wrote it", s.engine.servedPath(), was.Version)
+	}
+	if was.Boot != boot {
+		was.Held = nil
+	}
+	for _, h := range was.Held {
+		now, err := s.take(h, s.engine.volumes().Resume)
+		if err != nil {
+			s.log.Error("a volume that was in use can't be had again", "volume", h.Volume, "holder", h.ID, "err", err)
+			continue
+		}
+		s.held[h] = now
+	}
+	return s.note()
+}
+
+func bootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(text), err
+}

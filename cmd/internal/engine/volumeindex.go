@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/unionmount/unionmount/volumes"
+	"github.com/unionmount/unionmount/volumes/catalog"
+)
+
+// The catalogue has a record for each volume: what its options file says, and the
+// file's stamp, so that a listing of many reads one database instead of as many files.
+const kindVolume = "volume"
+
+// recordForm is the first field of a record; one of another form is written anew.
+const recordForm = "1"
+
+// volumeText is a record: fields with a NUL between them, which is ten times
+// quicker to read than JSON. ok is false for what holds a NUL itself: it isn't recorded.
+func volumeText(stamp volumes.Stamp, v *volumes.Volume) (text []byte, ok bool) {
+	f := []string{recordForm, stamp.String(), strconv.Itoa(len(v.Labels)), v.Driver, v.CreatedAt, v.Mountpoint, v.Scope}
+	for _, m := range []map[string]string{v.Labels, v.Options} {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			f = append(f, k, m[k])
+		}
+	}
+	return []byte(strings.Join(f, "\x00")), !slices.ContainsFunc(f, func(s string) bool { return strings.Contains(s, "\x00") })
+}
+
+// parseVolume reads a record, no maps where nothing is in them; false if it isn't
+// of the options file with that stamp, if one is given.
+func parseVolume(text, name string, stamp *volumes.Stamp) (v volumes.Volume, ok bool) {
+	const fixed = 7
+	f := strings.Split(text, "\x00")
+	if len(f) < fixed || len(f)%2 == 0 || f[0] != recordForm {
+		return v, false
+	}
+	labels, err := strconv.Atoi(f[2])
+	if err != nil || labels < 0 || fixed+2*labels > len(f) || stamp != nil && (f[1] != stamp.String() || *stamp == (volumes.Stamp{})) {
+		return v, false
+	}
+	v = volumes.Volume{Name: name, Driver: f[3], CreatedAt: f[4], Mountpoint: f[5], Scope: f[6]}
+	if labels > 0 {
+		v.Labels = make(map[string]string, labels)
+	}
+	if rest := len(f) - fixed - 2*labels; rest > 0 {
+		v.Options = make(map[string]string, rest/2)
+	}
+	for i := fixed; i < len(f); i += 2 {
+		if i < fixed+2*labels {
+			v.Labels[f[i]] = f[i+1]
+		} else {
+			v.Options[f[i]] = f[i+1]
+		}
+	}
+	return v, true
+}
+
+// indexVolumes puts what the directories say of the named volumes into the catalogue.
+// Where that can't be opened (a full disk) the next listing does it.
+func (e *Engine) indexVolumes(names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
+		for _, name := range names {
+			if _, err := e.indexVolume(tx, name, e.volumes().Stamp(name)); err != nil && !errors.Is(err, volumes.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, catalog.ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+// indexVolume records one volume, or forgets one that isn't there.
+func (e *Engine) indexVolume(tx catalog.Tx, name string, stamp volumes.Stamp) (volumes.Volume, error) {
+	v, err := e.volumes().Get(name)
+	if errors.Is(err, volumes.ErrNotFound) {
+		return v, cmp.Or(tx.Delete(kindVolume, name), err)
+	}
+	if err != nil {
+		return v, err
+	}
+	text, ok := volumeText(stamp, &v)
+	if !ok {
+		return v, tx.Delete(kindVolume, name)
+	}
+	return v, tx.Put(kindVolume, name, text)
+}
+
+// listVolumes reads all volumes, by name, from the list if that still holds, else
+// from catalogue and directories. One that can't be read is in the error and not in the list.
+func (e *Engine) listVolumes(tx catalog.Tx) (all []volumes.Volume, broken, err error) {
+	stamp := e.volumes().DirStamp()
+	all, broken, err = e.compareVolumes(tx)
+	if err == nil && broken == nil && stamp != (volumes.Stamp{}) && e.volumes().DirStamp() == stamp {
+		_ = e.writeList(stamp, all) // a read-only root, a full disk: the next listing takes longer
+	}
+	return all, broken, err
+}
+
+// compareVolumes brings the catalogue in step with the directories. A volume that
+// can't be read is in the error and not in the list.
+func (e *Engine) compareVolumes(tx catalog.Tx) (all []volumes.Volume, broken, err error) {
+	names, stamps, err := e.volumes().Stamps()
+	if err != nil {
+		return nil, nil, err
+	}
+	all = make([]volumes.Volume, 0, len(names))
+	for i, name := range names {
+		if v, ok := parseVolume(string(tx.Get(kindVolume, name)), name, &stamps[i]); ok {
+			all = append(all, v)
+			continue
+		}
+		v, err := e.indexVolume(tx, name, stamps[i])
+		switch {
+		case errors.Is(err, volumes.ErrNotFound):
+		case err != nil:
+			broken = errors.Join(broken, blame("volume "+name, err))
+		default:
+			all = append(all, v)
+		}
+	}
+	var gone []string
+	err = tx.Each(kindVolume, func(name string, _ []byte) error {
+		if _, found := slices.BinarySearch(names, name); !found {
+			gone = append(gone, name)
+		}
+		return nil
+	})
+	for _, name := range gone {
+		err = errors.Join(err, tx.Delete(kindVolume, name))
+	}
+	return all, broken, err
+}

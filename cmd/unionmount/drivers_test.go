@@ -1,0 +1,263 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inspectVolume returns what inspect prints of one volume.
+func (s *site) inspectVolume(name string) (v struct {
+	Driver, Mountpoint, Scope string
+	Options                   map[string]string
+	Status                    map[string]any
+	UsedBy                    []struct{ Mount string }
+}) {
+	s.t.Helper()
+	text := s.must("volume", "inspect", name)
+	if err := json.Unmarshal([]byte(text), &v); err == nil {
+		return v
+	}
+	all := []any{&v}
+	must(s.t, json.Unmarshal([]byte(text), &all))
+	return v
+}
+
+// mountAt mounts a second union of the same lowers, with volumes.
+func (s *site) mountAt(name string, specs ...string) (mnt string) {
+	s.t.Helper()
+	mnt = s.dir + "/" + name
+	mkdir(s.t, mnt)
+	args := []string{"mount", "--name", name}
+	for _, v := range specs {
+		args = append(args, "-v", v)
+	}
+	s.must(append(append(args, s.lowers...), mnt)...)
+	return mnt
+}
+
+// TestDriverFileSystem: a volume on a file system of its own is mounted by the
+// first of two unions, shared, and unmounted by the last; a daemon that was killed
+// holds nothing.
+func TestDriverFileSystem(t *testing.T) {
+	need(t, "losetup", "mkfs.ext4", "truncate")
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		write(t, s.lowers[0]+"/file", "lower\n")
+		image := s.dir + "/image"
+		mustRun(t, "truncate", "-s", "64M", image)
+		mustRun(t, "mkfs.ext4", "-q", image)
+		loop := strings.TrimSpace(mustRun(t, "losetup", "--find", "--show", image))
+		t.Cleanup(func() { detachBelow(s.dir); run(t, "losetup", "-d", loop) })
+		s.must("volume", "create", "disk", "-o", "type=ext4", "-o", "device="+loop, "-o", "o=noatime")
+		data := s.root + "/volumes/disk/_data"
+		if m := mountsBelow(data); len(m) > 0 {
+			t.Errorf("mounted before its first use: %v", m)
+		}
+		s.mountVolumes(way, "disk:/data")
+		second := s.mountAt("second", "disk:/srv:ro")
+		write(t, s.in("data/row"), "kept\n")
+		wantContent(t, second+"/srv/row", "kept\n")
+		if s.inspectVolume("disk").Status["Mounted"] != true {
+			t.Error("inspect doesn't say that it is mounted")
+		}
+		s.umount()
+		wantContent(t, second+"/srv/row", "kept\n")
+		s.must("umount", "second")
+		eventually(t, "the volume is unmounted with its last mount", func() bool { return len(mountsBelow(data)) == 0 })
+		wantListing(t, data)
+
+		// Killed: whoever uses it next finds it, and it ends with them.
+		s.must("start", "m")
+		pid := s.inspect().Pid
+		must(t, unix.Kill(pid, unix.SIGKILL))
+		s.gone(pid)
+		s.must("umount", "m")
+		s.must("volume", "ls")
+		s.must("start", "m")
+		wantContent(t, s.in("data/row"), "kept\n")
+		s.umount()
+		eventually(t, "it is unmounted again", func() bool { return len(mountsBelow(data)) == 0 })
+		s.refused(4, []string{"volume is in use", "second"}, "volume", "rm", "disk")
+		s.must("rm", "m", "second")
+		s.must("volume", "rm", "disk")
+		wantAbsent(t, s.root+"/volumes/disk")
+		mustRun(t, "mount", loop, s.mnt)
+		wantContent(t, s.mnt+"/row", "kept\n") // rm took the name, not the device's data
+	})
+}
+
+// TestDriverTmpfs: in memory, as large as it was told, gone with its last mount.
+func TestDriverTmpfs(t *testing.T) {
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		write(t, s.lowers[0]+"/scratch/from-layer", "filled\n")
+		s.must("volume", "create", "mem", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,mode=0770,uid=7")
+		s.mountVolumes(way, "mem:/scratch")
+		wantContent(t, s.in("scratch/from-layer"), "filled\n")
+		wantErrno(t, "2 MiB into 1 MiB", os.WriteFile(s.in("scratch/big"), make([]byte, 2<<20), 0o600), unix.ENOSPC)
+		s.remount()
+		wantListing(t, s.in("scratch"), "from-layer")
+	})
+}
+
+// TestDriverBind: a directory of the host under a volume's name, which rm leaves alone.
+func TestDriverBind(t *testing.T) {
+	s := newSite(t, 1)
+	host := s.dir + "/host"
+	write(t, host+"/file", "host\n")
+	s.must("volume", "create", "bound", "-o", "type=none", "-o", "o=bind", "-o", "device="+host)
+	s.mountVolumes("fuse", "bound:/b")
+	appendTo(t, s.in("b/file"), "and union\n")
+	wantContent(t, host+"/file", "host\nand union\n")
+	s.umount()
+	s.must("rm", "m")
+	s.must("volume", "rm", "bound")
+	wantListing(t, host, "file")
+}
+
+// TestDriverBtrfs: a root on btrfs; quotas hold what the union writes.
+func TestDriverBtrfs(t *testing.T) {
+	need(t, "btrfs")
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		s.root = s.diskImage("btrfs", "256M", "mkfs.btrfs", "-q")
+		mustRun(t, "btrfs", "quota", "enable", s.root)
+		write(t, s.lowers[0]+"/srv/from-layer", "filled\n")
+		s.must("volume", "create", "db", "-d", "btrfs", "-o", "size=8m")
+		s.mountVolumes(way, "db:/srv")
+		wantContent(t, s.in("srv/from-layer"), "filled\n")
+		if err := os.WriteFile(s.in("srv/big"), make([]byte, 16<<20), 0o600); err == nil {
+			f, openErr := os.OpenFile(s.in("srv/big"), os.O_RDWR, 0)
+			must(t, openErr)
+			err = f.Sync()
+			_ = f.Close()
+			wantErrno(t, "16 MiB into 8 MiB", err, unix.EDQUOT)
+		} else {
+			wantErrno(t, "16 MiB into 8 MiB", err, unix.EDQUOT)
+		}
+		s.umount()
+		s.must("rm", "m")
+		s.must("volume", "rm", "db")
+		if left := mustRun(t, "btrfs", "subvolume", "list", s.root); left != "" {
+			t.Errorf("subvolumes are left: %s", left)
+		}
+	})
+}
+
+// TestDriverRefusals: nothing is made of what can't work, and passwords show nowhere.
+func TestDriverRefusals(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.lowers[0]+"/file", "x")
+	for _, c := range []struct {
+		code  int
+		words []string
+		args  []string
+	}{
+		{3, []string{`plugin "nope" not found`}, []string{"-d", "nope"}},
+		{2, []string{`invalid option: "colour"`}, []string{"-o", "colour=red"}},
+		{2, []string{`missing required option: "device"`}, []string{"-o", "type=tmpfs"}},
+		{5, []string{"not on btrfs"}, []string{"-d", "btrfs"}},
+		{2, []string{"invalid size"}, []string{"-d", "btrfs", "-o", "size=x"}},
+		{5, []string{"quota", "-d btrfs"}, []string{"-o", "size=1m"}},
+		{5, []string{"lvcreate"}, []string{"-o", "type=lvm", "-o", "device=/dev/none/none"}},
+	} {
+		s.refused(c.code, c.words, append([]string{"volume", "create", "vv"}, c.args...)...)
+		wantAbsent(t, s.root+"/volumes/vv")
+	}
+	s.must("volume", "create", "net", "-o", "type=cifs", "-o", "device=//127.0.0.1/share", "-o", "o=username=u,password=s3cret")
+	if v := s.inspectVolume("net"); v.Options["o"] != "username=u,password=********" {
+		t.Errorf("inspect shows %q", v.Options["o"])
+	}
+	s.guard()
+	r := s.refused(1, []string{"failed to mount local volume", "password=********"}, "mount", "-v", "net:/n", s.lowers[0], s.mnt)
+	if strings.Contains(r.stderr, "s3cret") {
+		t.Error("the password shows")
+	}
+	if m := mountsBelow(s.dir); len(m) > 0 {
+		t.Errorf("mounts are left: %v", m)
+	}
+	if log, err := os.ReadDir(s.root + "/log"); err == nil {
+		for _, f := range log {
+			if text, _ := os.ReadFile(s.root + "/log/" + f.Name()); strings.Contains(string(text), "s3cret") {
+				t.Errorf("the password is in %s", f.Name())
+			}
+		}
+	}
+	s.must("volume", "rm", "net")
+}
+
+// TestHangingPlugin: a plugin that was stopped in the middle (ours, with SIGSTOP)
+// keeps up nobody but those who want its volumes.
+func TestHangingPlugin(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.lowers[0]+"/file", "x")
+	other := newSite(t, 0)
+	plugin := "unionmount-test-hanging"
+	socket := pluginSocket(t, plugin)
+	p := other.serve(socket)
+	s.must("volume", "create", "far", "-d", plugin)
+	s.must("volume", "create", "near")
+	s.mountVolumes("fuse", "far:/far", "near:/near")
+	write(t, s.in("far/file"), "over there\n")
+	wantContent(t, other.data("far", "file"), "over there\n")
+	if v := s.inspectVolume("far"); v.Driver != plugin || v.Mountpoint != other.root+"/volumes/far/_data" || v.Scope != "local" {
+		t.Errorf("inspect: %+v", v)
+	}
+	must(t, p.Process.Signal(unix.SIGSTOP))
+	quick := func(what string, limit time.Duration, args ...string) {
+		t.Helper()
+		start := time.Now()
+		s.must(args...)
+		if took := time.Since(start); took > limit {
+			t.Errorf("%s took %v", what, took)
+		}
+	}
+	quick("ls", 5*time.Second, "volume", "ls")
+	quick("inspect of another", 5*time.Second, "volume", "inspect", "near")
+	quick("inspect of its own", 20*time.Second, "volume", "inspect", "far")
+	quick("umount", 10*time.Second, "umount", "m")
+	quick("ls again", 5*time.Second, "volume", "ls")
+	if m := mountsBelow(s.mnt); len(m) > 0 {
+		t.Errorf("still mounted: %v", m)
+	}
+	must(t, p.Process.Signal(unix.SIGCONT))
+	eventually(t, "the plugin hears of the end", func() bool { return len(other.inspectVolume("far").UsedBy) == 0 })
+	s.must("start", "m")
+	wantContent(t, s.in("far/file"), "over there\n")
+	s.umount()
+	s.must("rm", "m")
+	s.must("volume", "rm", "far")
+	wantAbsent(t, other.root+"/volumes/far")
+}
+
+// TestPluginThatIsGone: its volume is shown, refused to a mount, and forgotten with rm -f only.
+func TestPluginThatIsGone(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.lowers[0]+"/file", "x")
+	other := newSite(t, 0)
+	plugin := "unionmount-test-gone"
+	p := other.serve(pluginSocket(t, plugin))
+	s.must("volume", "create", "far", "-d", plugin)
+	must(t, p.Process.Signal(unix.SIGTERM))
+	must(t, p.Wait())
+	wantAbsent(t, "/run/docker/plugins/"+plugin+".sock")
+	if out := s.must("volume", "ls", "-q"); out != "far\n" {
+		t.Errorf("ls: %q", out)
+	}
+	if v := s.inspectVolume("far"); v.Driver != plugin {
+		t.Errorf("inspect: %+v", v)
+	}
+	s.guard()
+	s.refused(3, []string{plugin, "not found"}, "mount", "-v", "far:/far", s.lowers[0], s.mnt)
+	s.refused(3, []string{plugin, "not found"}, "volume", "rm", "far")
+	s.must("volume", "rm", "-f", "far")
+	if names := listing(t, other.root+"/volumes"); !slices.Contains(names, "far") {
+		t.Errorf("the plugin's own volume is gone too: %v", names)
+	}
+}

@@ -1,0 +1,174 @@
+package main_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// crowd is many processes at work on a few volumes.
+type crowd struct {
+	s    *site
+	end  time.Time
+	mu   sync.Mutex
+	kept map[string][]string // volumes that nobody removes: the lines that were written to each; guarded by mu
+}
+
+// member does one thing after another until the end.
+func (c *crowd) member(id int, draw *rand.Rand) {
+	s := c.s
+	at := s.at(fmt.Sprint("at", id))
+	for n := 0; time.Now().Before(c.end); n++ {
+		volume := fmt.Sprintf("vol%d", draw.IntN(6))
+		switch draw.IntN(6) {
+		case 0:
+			c.allowed(s.cli("volume", "create", volume))
+		case 1:
+			c.allowed(s.cli("volume", "rm", volume), 3, 4)
+		case 2:
+			c.allowed(s.cli("volume", "prune", "-f"), 4)
+		case 3:
+			c.allowed(s.cli("volume", "ls", "-q"))
+		default:
+			c.use(id, n, volume, at)
+		}
+	}
+}
+
+func (c *crowd) allowed(r result, codes ...int) bool {
+	if r.code != 0 && !slices.Contains(codes, r.code) || strings.Contains(r.stderr, "panic") {
+		c.s.t.Error(r)
+	}
+	return r.code == 0
+}
+
+// use mounts with three volumes: one that others remove, one that nobody does, an anonymous one.
+func (c *crowd) use(id, n int, volume, at string) {
+	s, t := c.s, c.s.t
+	kept := fmt.Sprintf("kept%d", id%3)
+	name := fmt.Sprintf("m%d-%d", id, n)
+	if !c.allowed(s.cli("mount", "--name", name, "-v", volume+":/v", "-v", kept+":/k", "-v", "/a", s.lowers[0], at), 3) {
+		return // removed between its making and its attaching: refused, nothing is left
+	}
+	line := fmt.Sprintf("%s %d\n", name, n)
+	for dir, host := range map[string]string{"/v": volume, "/k": kept} {
+		f, err := os.OpenFile(at+dir+"/lines", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err == nil {
+			_, err = f.WriteString(line)
+			f.Close()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if text, err := os.ReadFile(s.data(host, "lines")); err != nil || !strings.Contains(string(text), line) {
+			t.Errorf("volume %s lacks the line of %s, which has it attached: %v", host, name, err)
+		}
+	}
+	c.mu.Lock()
+	c.kept[kept] = append(c.kept[kept], line)
+	c.mu.Unlock()
+	c.allowed(s.cli("umount", name))
+	c.allowed(s.cli("rm", "-v", name))
+}
+
+// TestCrowd: 50 processes create, attach, detach, remove and prune at random. At the
+// end database, directories and leases agree, and nothing is lost.
+func TestCrowd(t *testing.T) {
+	s := newSite(t, 1)
+	s.guard()
+	for i := range 3 {
+		s.must("volume", "create", fmt.Sprint("kept", i))
+	}
+	length := 10 * time.Second
+	if os.Getenv("UNIONMOUNT_LONG") != "" {
+		length = time.Minute
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	c := &crowd{s: s, end: time.Now().Add(length), kept: make(map[string][]string)}
+	var wg sync.WaitGroup
+	for id := range 50 {
+		wg.Go(func() { c.member(id, rand.New(rand.NewPCG(seed, uint64(id)))) })
+	}
+	wg.Wait()
+	if out := s.must("ls", "-aq"); out != "" {
+		t.Errorf("mounts are left: %q", out)
+	}
+	listed := s.volumes()
+	entries, err := os.ReadDir(s.root + "/volumes")
+	must(t, err)
+	var dirs []string
+	for _, e := range entries {
+		if e.Name() != ".locks" {
+			dirs = append(dirs, e.Name())
+		}
+	}
+	if !slices.Equal(listed, dirs) {
+		t.Errorf("the database lists %v, the directories are %v", listed, dirs)
+	}
+	s.must("volume", "recover")
+	if again := s.volumes(); !slices.Equal(listed, again) {
+		t.Errorf("recover gives %v, before %v", again, listed)
+	}
+	if leases, _ := filepath.Glob(s.root + "/volumes/*/leases/*"); len(leases) > 0 {
+		t.Errorf("leases are left: %v", leases)
+	}
+	written := 0
+	for volume, lines := range c.kept {
+		text, err := os.ReadFile(s.data(volume, "lines"))
+		must(t, err)
+		for _, line := range lines {
+			written++
+			if !strings.Contains(string(text), line) {
+				t.Errorf("%s lost %q", volume, line)
+			}
+		}
+	}
+	t.Logf("%d mounts", written)
+	if written == 0 {
+		t.Error("nobody mounted anything")
+	}
+}
+
+// TestKilledCommands: volume create and rm are killed at any instant. The next
+// command works, what is listed is what is there, and other volumes' data stays.
+func TestKilledCommands(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.data("data", "row"), "row\n")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	draw := rand.New(rand.NewPCG(seed, 0))
+	for range 25 {
+		for _, args := range [][]string{{"volume", "create", "vol", "--label", "k=v"}, {"volume", "ls"}, {"volume", "rm", "vol"}} {
+			cmd := command(t, suite.binary, append([]string{"--root", s.root}, args...)...)
+			must(t, cmd.Start())
+			time.Sleep(time.Duration(draw.IntN(60)) * time.Millisecond)
+			unix.Kill(cmd.Process.Pid, unix.SIGKILL)
+			cmd.Wait()
+		}
+		listed := s.volumes()
+		if len(listed) == 0 || listed[0] != "data" {
+			t.Fatalf("volumes: %v", listed)
+		}
+		_, err := os.Stat(s.root + "/volumes/vol")
+		if there := err == nil; there != slices.Contains(listed, "vol") {
+			t.Fatalf("listed %v, the directory: %v", listed, err)
+		}
+		if slices.Contains(listed, "vol") && s.volume("vol").Labels["k"] != "v" {
+			t.Fatal("a half-made volume shows")
+		}
+	}
+	s.must("volume", "prune", "-f")
+	if gone, _ := filepath.Glob(s.root + "/volumes/.gone-*"); len(gone) > 0 {
+		t.Errorf("prune left %v", gone)
+	}
+	wantContent(t, s.data("data", "row"), "row\n")
+}

@@ -1,0 +1,154 @@
+package driver
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// group makes a volume group of one sparse disk.
+func group(t *testing.T, name string) {
+	t.Helper()
+	image := in(t.TempDir(), "disk")
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, 2<<30))
+	loop := runCommand(t, "losetup", "--find", "--show", image)
+	runCommand(t, "pvcreate", "--yes", loop)
+	runCommand(t, "vgcreate", name, loop)
+}
+
+// TestGuestLVM: a logical volume's life; a snapshot of it while it is written to;
+// what we made goes with Remove and what the user made stays.
+func TestGuestLVM(t *testing.T) {
+	needGuest(t)
+	group(t, "vg")
+	runCommand(t, "lvcreate", "--yes", "-n", "thick", "-L", "64m", "vg")
+	runCommand(t, "mkfs.ext4", "-q", "/dev/vg/thick")
+	runCommand(t, "lvcreate", "--yes", "--type", "thin-pool", "-n", "pool", "-L", "800m", "vg")
+	runCommand(t, "lvcreate", "--yes", "-n", "thin", "-V", "400m", "--thinpool", "pool", "vg")
+	runCommand(t, "mkfs.xfs", "-q", "/dev/vg/thin")
+	for _, name := range []string{"thick", "thin"} {
+		t.Run(name, func(t *testing.T) {
+			v, d := created(t, Local, map[string]string{"type": "lvm", "device": "/dev/vg/" + name})
+			unmounted(t, d)
+			file := in(mounted(t, d), "file")
+			must(t, os.WriteFile(file, []byte("before"), 0o644))
+			open1, err := os.OpenFile(file, os.O_RDWR, 0)
+			must(t, err)
+			defer open1.Close()
+
+			snap := Volume{Name: "snap", Driver: Local, Dir: t.TempDir()}
+			snap.Options, err = d.(Snapshotter).Snapshot(t.Context(), snap, true)
+			must(t, err)
+			_, err = open1.WriteString("after!")
+			must(t, err)
+			s := open(t, snap)
+			unmounted(t, s)
+			frozen := mounted(t, s)
+			if text, err := os.ReadFile(in(frozen, "file")); string(text) != "before" {
+				t.Errorf("the snapshot has %q, %v", text, err)
+			}
+			if err := os.WriteFile(in(frozen, "new"), nil, 0o644); err == nil {
+				t.Error("the snapshot was written to")
+			}
+			clone := Volume{Name: "clone", Driver: Local, Dir: t.TempDir()}
+			clone.Options, err = s.(Snapshotter).Snapshot(t.Context(), clone, false)
+			if name == "thick" {
+				if !errors.Is(err, ErrUnsupported) {
+					t.Errorf("a snapshot of a snapshot = %v", err)
+				}
+			} else {
+				must(t, err)
+				c := open(t, clone)
+				path := mounted(t, c)
+				must(t, os.WriteFile(in(path, "file"), []byte("cloned"), 0o644))
+				must(t, c.Remove(t.Context()))
+			}
+			must(t, s.Remove(t.Context()))
+			must(t, s.Remove(t.Context()))
+			must(t, open1.Close())
+			must(t, d.Remove(t.Context()))
+			if left := runCommand(t, "lvs", "--noheadings", "-o", "lv_name", "vg"); !strings.Contains(left, name) || strings.Contains(left, name+"-") {
+				t.Errorf("left: %s", left)
+			}
+			if text, err := os.ReadFile(in(mounted(t, open(t, v)), "file")); string(text) != "after!" {
+				t.Errorf("the volume has %q, %v", text, err)
+			}
+		})
+	}
+	if err := open(t, Volume{Dir: t.TempDir(), Options: map[string]string{"type": "lvm", "device": "/dev/vg/none"}}).Create(t.Context()); !errors.Is(err, ErrUnsupported) ||
+		!strings.Contains(err.Error(), "lvcreate -n none") {
+		t.Errorf("Create without a device = %v", err)
+	}
+}
+
+// TestGuestNFS: the kernel's server and client; the address is looked up, since mount(2) takes numbers only.
+func TestGuestNFS(t *testing.T) {
+	needGuest(t)
+	export := t.TempDir()
+	must(t, os.Chmod(export, 0o777))
+	runCommand(t, "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
+	runCommand(t, "exportfs", "-o", "rw,no_root_squash,insecure,fsid=0", "127.0.0.1:"+export)
+	runCommand(t, "rpc.mountd", "-N", "2", "-N", "3")
+	runCommand(t, "rpc.nfsd", "-N", "3", "-G", "10", "-L", "10", "2")
+	for kind, options := range map[string]map[string]string{
+		"nfs":     {"type": "nfs", "device": ":/", "o": "addr=server,rw,vers=4.2"},
+		"nfs4":    {"type": "nfs4", "device": "server:/"}, // no addr=: the device has it
+		"nfs, ro": {"type": "nfs", "device": ":/", "o": "addr=127.0.0.1,ro,vers=4.1"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			_, d := created(t, Local, options)
+			unmounted(t, d)
+			path := mounted(t, d)
+			err := os.WriteFile(in(path, "file"), []byte(kind), 0o644)
+			if kind == "nfs, ro" {
+				if err == nil {
+					t.Error("written to ro")
+				}
+			} else if text, readErr := os.ReadFile(in(export, "file")); err != nil || string(text) != kind {
+				t.Errorf("write: %v; the server has %q, %v", err, text, readErr)
+			}
+			if m, found, err := mountAt(path); err != nil || !found || !strings.HasPrefix(m.Type, "nfs") {
+				t.Errorf("mounted: %+v, %v, %v", m, found, err)
+			}
+			must(t, d.Remove(t.Context()))
+		})
+	}
+	must(t, os.WriteFile("/proc/fs/nfsd/threads", []byte("0"), 0o644))
+}
+
+// TestGuestQuota: a plain volume's size where the file system has project quotas.
+func TestGuestQuota(t *testing.T) {
+	needGuest(t)
+	for kind, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"}, "xfs": {"mkfs.xfs", "-q"}} {
+		t.Run(kind, func(t *testing.T) {
+			v, d := created(t, Local, map[string]string{"type": kind, "device": disk(t, mkfs...), "o": "prjquota"})
+			unmounted(t, d)
+			root := mounted(t, d)
+			for _, name := range []string{"one", "two"} {
+				must(t, os.Mkdir(in(root, name), 0o701))
+				v = Volume{Name: name, Dir: in(root, name), Options: map[string]string{"size": "8m"}}
+				p := open(t, v)
+				must(t, p.Create(t.Context()))
+				must(t, os.Mkdir(in(v.data(), "deep"), 0o755))
+				file, err := os.Create(in(v.data(), "deep/file"))
+				must(t, err)
+				cmd := exec.Command("dd", "if=/dev/zero", "bs=1M", "count=16", "conv=fsync")
+				cmd.Stdout = file
+				// ext4 holds everybody to it but CAP_SYS_RESOURCE.
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+				err = cmd.Run()
+				st, statErr := file.Stat()
+				must(t, errors.Join(statErr, file.Close()))
+				if err == nil || st.Size() < 6<<20 || st.Size() > 8<<20 {
+					t.Errorf("%s: %d bytes fit: %v", name, st.Size(), err)
+				}
+				must(t, p.Remove(t.Context()))
+				must(t, os.WriteFile(in(v.data(), "deep/file"), make([]byte, 12<<20), 0o644)) // the limit is given back
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package volumes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// Use is one place where a mount has a volume.
+type Use struct {
+	Mount    string
+	Pid      int // of the daemon; 0: the mount isn't running
+	Since    time.Time
+	Path     string
+	ReadOnly bool
+}
+
+const leasesDir = "leases"
+
+// Lease holds a volume for one mount, at all its paths: a flocked file, so that a
+// killed daemon holds nothing. The driver's Mount and Unmount go with it.
+type Lease struct {
+	store  *Store
+	volume string
+	file   *os.File
+}
+
+// Attach makes a volume's data appear and takes a lease on it. prepare is called
+// before anybody else may attach or detach the volume, with the path of the data,
+// to fill it. If it fails nothing is attached.
+func (s *Store) Attach(ctx context.Context, name string, uses []Use, prepare func(*Data) error) (lease *Lease, data string, err error) {
+	l, err := s.Lock(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, l.Unlock()) }()
+	d, err := l.Driver()
+	if err != nil {
+		return nil, "", err
+	}
+	others, err := l.Uses(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, u := range others {
+		if u.Mount == uses[0].Mount {
+			return nil, "", fail(ErrConflict, "attach %s: the daemon %d of mount %s has not let go of it yet: try again", name, u.Pid, u.Mount)
+		}
+	}
+	path := filepath.Join(l.Dir(), leasesDir, uses[0].Mount)
+	data, err = d.Mount(ctx, holder(path))
+	if err != nil {
+		return nil, "", Judge(fmt.Errorf("error while mounting volume %s: %w", name, err))
+	}
+	undo := func(err error) (*Lease, string, error) {
+		return nil, "", errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(path), len(others) == 0))
+	}
+	if err := prepare(&Data{Path: data, Others: len(others) > 0, locked: l}); err != nil {
+		return undo(err)
+	}
+	f, err := takeLease(path, uses)
+	if err != nil {
+		return undo(fmt.Errorf("attach %s: %w", name, err))
+	}
+	if err := l.note(uses); err != nil {
+		return undo(fmt.Errorf("attach %s: %w", name, errors.Join(err, os.Remove(path), f.Close())))
+	}
+	return &Lease{s, name, f}, data, nil
+}
+
+// holder names a lease to a plugin, as Docker names a container: by 64 digits.
+func holder(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:])
+}
+
+// takeLease makes the flocked file. Whoever looks whether a lease is held has the lock for a moment.
+func takeLease(path string, uses []Use) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(uses)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		err = sys.Flock(int(f.Fd()), true)
+		if err != sys.EWOULDBLOK || time.Now().After(end) {
+			break
+		}
+	}
+	if err == nil {
+		_, err = f.Write(text)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Release gives up the lease; the driver unmounts the volume if it was the last.
+func (l *Lease) Release(ctx context.Context) error {
+	lock, err := l.store.Lock(ctx, l.volume)
+	if err != nil {
+		return errors.Join(err, l.file.Close()) // the next who has the lock clears up
+	}
+	path := l.file.Name()
+	if err := l.file.Close(); err != nil {
+		return errors.Join(err, lock.Unlock())
+	}
+	return errors.Join(lock.end(ctx, path), lock.Unlock())
+}
+
+// Uses returns who has the volume attached now. Leases of killed daemons are ended first.
+func (l *Locked) Uses(ctx context.Context) ([]Use, error) {
+	live, dead, err := l.store.leases(l.Name)
+	for _, path := range dead {
+		err = errors.Join(err, l.end(ctx, path))
+	}
+	return live, err
+}
+
+// end unmounts what a lease that nobody holds had mounted, then removes it.
+func (l *Locked) end(ctx context.Context, path string) error {
+	live, dead, err := l.store.leases(l.Name)
+	if err != nil {
+		return err
+	}
+	if _, err := l.Volume(); errors.Is(err, ErrNotFound) {
+		return nil // removed by hand: nothing is left to give back
+	}
+	d, err := l.Driver()
+	if err == nil {
+		err = d.Unmount(ctx, holder(path), len(live) == 0 && len(dead) <= 1)
+	}
+	if err != nil {
+		return Judge(fmt.Errorf("error while unmounting volume %s: %w", l.Name, err))
+	}
+	if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return err
+}
+
+// Uses returns who has a volume attached; it waits for nobody, and a plugin isn't asked.
+func (s *Store) Uses(volume string) ([]Use, error) {
+	live, _, err := s.leases(volume)
+	return live, err
+}
+
+// leases reads the leases of a volume, and the paths of those that nobody holds any more.
+func (s *Store) leases(volume string) (live []Use, dead []string, err error) {
+	dir := filepath.Join(s.dir, volume, leasesDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		uses, held, readErr := readLease(path)
+		switch {
+		case errors.Is(readErr, fs.ErrNotExist): // released since
+		case readErr != nil:
+			err = errors.Join(err, readErr)
+		case held && len(uses) == 0: // being written
+			live = append(live, Use{Mount: e.Name()})
+		case held:
+			live = append(live, uses...)
+		default:
+			dead = append(dead, path)
+		}
+	}
+	return live, dead, err
+}
+
+func readLease(path string) (uses []Use, held bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	if err := sys.Flock(int(f.Fd()), false); err == nil {
+		return nil, false, nil
+	} else if err != sys.EWOULDBLOK {
+		return nil, false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	_ = json.NewDecoder(f).Decode(&uses) // cut short: its holder is writing it
+	return uses, true, nil
+}
+
+// Sweep ends the leases that killed daemons left on a volume.
+func (s *Store) Sweep(ctx context.Context, volume string) error {
+	if _, dead, err := s.leases(volume); err != nil || len(dead) == 0 {
+		return err
+	}
+	l, err := s.Lock(ctx, volume)
+	if err != nil {
+		return err
+	}
+	_, err = l.Uses(ctx)
+	return errors.Join(err, l.Unlock())
+}
+
+// Volume is the name of what the lease holds.
+func (l *Lease) Volume() string { return l.volume }

@@ -1,0 +1,94 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func attach(t *testing.T, s *Store, volume, mount string) *Lease {
+	t.Helper()
+	l, _, err := s.Attach(context.Background(), volume, []Use{{Mount: mount, Pid: os.Getpid(), Since: time.Now(), Path: "/x"}},
+		func(*Data) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestLeaseHoldsAVolume(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	mustCreate(t, s, "db")
+	one, two := attach(t, s, "db", "one"), attach(t, s, "db", "two")
+	if uses, err := s.Uses("db"); err != nil || len(uses) != 2 || uses[0].Mount != "one" || uses[0].Pid != os.Getpid() || uses[1].Path != "/x" {
+		t.Errorf("uses: %+v, %v", uses, err)
+	}
+	if err := remove(s, "db"); !errors.Is(err, ErrConflict) || err.Error() != "remove db: volume is in use - [one, two]" {
+		t.Errorf("remove: %v", err)
+	}
+	if _, _, err := s.Attach(ctx, "db", []Use{{Mount: "one"}}, func(*Data) error { return nil }); !errors.Is(err, ErrConflict) {
+		t.Errorf("a second lease of one mount: %v", err)
+	}
+	if err := one.Release(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := two.file.Close(); err != nil { // as a kill does
+		t.Error(err)
+	}
+	if uses, err := s.Uses("db"); err != nil || len(uses) != 0 {
+		t.Errorf("uses of the dead: %+v, %v", uses, err)
+	}
+	if left := names(t, filepath.Join(s.dir, "db", leasesDir)); len(left) != 1 {
+		t.Errorf("leases before the sweep: %v", left)
+	}
+	if err := s.Sweep(ctx, "db"); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, filepath.Join(s.dir, "db", leasesDir)); len(left) != 0 {
+		t.Errorf("leases after the sweep: %v", left)
+	}
+	if last, err := s.LastUsed("db"); err != nil || len(last) != 2 || last[0].Mount != "two" {
+		t.Errorf("last used: %+v, %v", last, err)
+	}
+	if err := remove(s, "db"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLastUsedIsBounded(t *testing.T) {
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	for i := range lastUsed + 3 {
+		l := attach(t, s, "db", "m"+strings.Repeat("x", i))
+		if err := l.Release(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last, err := s.LastUsed("db")
+	if err != nil || len(last) != lastUsed || len(last[0].Mount) != lastUsed+3 {
+		t.Errorf("last used: %+v, %v", last, err)
+	}
+}
+
+// TestFailedAttachHoldsNothing: neither a lease nor a use is left.
+func TestFailedAttachHoldsNothing(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	mustCreate(t, s, "db")
+	_, _, err := s.Attach(ctx, "db", []Use{{Mount: "m"}}, func(*Data) error { return os.ErrInvalid })
+	if !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("Attach: %v", err)
+	}
+	if last, err := s.LastUsed("db"); err != nil || len(last) != 0 {
+		t.Errorf("last used: %+v, %v", last, err)
+	}
+	if _, _, err := s.Attach(ctx, "none", []Use{{Mount: "m"}}, nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Attach of no volume: %v", err)
+	}
+	if err := remove(s, "db"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,98 @@
+package volumes
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/unionmount/unionmount/volumes/driver"
+)
+
+// Volume is what a volume is, with Docker's keys in Docker's types. Options hold
+// passwords as they were given: show driver.Hide of them.
+type Volume struct {
+	CreatedAt  string // RFC 3339
+	Driver     string
+	Labels     map[string]string // never nil
+	Mountpoint string            // "" if only its plugin knows
+	Name       string
+	Options    map[string]string // never nil
+	Scope      string
+}
+
+// Anonymous tells whether nobody named the volume.
+func (v *Volume) Anonymous() bool {
+	_, ok := v.Labels[AnonymousLabel]
+	return ok
+}
+
+// options is the file beside _data; from it alone a lost catalogue is made again.
+type options struct {
+	Version   int               `json:"version"`
+	Driver    string            `json:"driver"`
+	CreatedAt string            `json:"createdAt"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Options   map[string]string `json:"options,omitempty"`
+}
+
+const (
+	version     = 1 // of the options file; a higher one is refused by name
+	optionsFile = "options.json"
+)
+
+// readOptions reads what a directory says of its volume. Data without the file is
+// a volume still: a plain one.
+func readOptions(dir, name string) (o options, err error) {
+	path := filepath.Join(dir, optionsFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Join(dir, driver.DataDir)); err != nil {
+			return o, fail(ErrNotFound, "get %s: no such volume", name)
+		}
+	case err != nil:
+		return o, fail(nil, "get %s: %w", name, err)
+	default:
+		if err := json.Unmarshal(text, &o); err != nil {
+			return o, fail(nil, "get %s: %s: %w: correct it; its data is untouched", name, path, err)
+		}
+	}
+	if o.Version > version {
+		return o, fail(ErrUnsupported, "get %s: %s is of version %d: use the unionmount that wrote it", name, path, o.Version)
+	}
+	if o.Driver == "" {
+		o.Driver = driver.Local
+	}
+	return o, nil
+}
+
+// writeOptions writes the file of a staged volume, synced.
+func writeOptions(dir string, o options) error {
+	text, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, optionsFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// volume is what o says of the volume name whose directory is dir.
+func (o options) volume(dir, name string) Volume {
+	v := Volume{CreatedAt: o.CreatedAt, Driver: o.Driver, Labels: o.Labels, Options: o.Options, Name: name, Scope: "local"}
+	if o.Driver == driver.Local || o.Driver == driver.Btrfs {
+		v.Mountpoint = filepath.Join(dir, driver.DataDir)
+	}
+	if v.Labels == nil {
+		v.Labels = map[string]string{}
+	}
+	if v.Options == nil {
+		v.Options = map[string]string{}
+	}
+	return v
+}
