@@ -20,8 +20,7 @@ PACKAGES_RUN  := fuse3 fio attr
 PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
 	sshfs openssh-server rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
 
-# What only the long tests need: servers, and a guest for what this machine's kernel may not have.
-PACKAGES_LONG := $(PACKAGES_TEST) glusterfs-server glusterfs-client iproute2
+# What the guest of test-vm needs: tools and servers for what this machine's kernel may not have.
 PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server \
 	busybox-static xfsprogs e2fsprogs util-linux
 
@@ -76,7 +75,7 @@ test: ## everything CI checks, at most 40 minutes (root)
 
 .PHONY: test-long
 test-long: build ## the same suites at full length, hours (root)
-	$(call packages,$(PACKAGES_LONG))
+	$(call packages,$(PACKAGES_TEST))
 	$(call stage,tests in a guest,$(MAKE) --no-print-directory test-vm)
 	$(call stage,long tests,UNIONMOUNT_LONG=1 $(GO) test -count=1 -p 1 -timeout 0 -v ./...)
 	$(call stage,a tenth of them with the race detector,UNIONMOUNT_LONG=1 LONG_PART=10 CGO_ENABLED=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v ./layers/... ./cow/... ./unionfs)
