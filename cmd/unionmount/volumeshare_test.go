@@ -169,20 +169,6 @@ func commitUntilKilled(t *testing.T, d *database, daemon int) (acknowledged int)
 	return acknowledged
 }
 
-// plainBinary is the program without the race detector, for what is measured.
-func plainBinary(t *testing.T) string {
-	t.Helper()
-	if !raceDetector {
-		return suite.binary
-	}
-	path := suite.dir + "/plain"
-	cmd := command(t, "go", "build", "-o", path, ".")
-	if r := finish(cmd); r.code != 0 {
-		t.Fatal(r)
-	}
-	return path
-}
-
 // TestLsOfManyVolumes: 10,000 volumes are listed in three times the time of 10. It
 // compares the processors' time, the least of some runs: what else runs on the
 // machine delays the one command more than the other.
