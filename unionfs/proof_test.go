@@ -80,7 +80,10 @@ func TestConcurrent(t *testing.T) {
 		if w.user {
 			continue // not equal yet: docs/semantics.md, "Known faults"
 		}
-		t.Run(w.name, func(t *testing.T) { concurrent(t, w) })
+		t.Run(w.name, func(t *testing.T) {
+			w.need(t)
+			concurrent(t, w)
+		})
 	}
 }
 
