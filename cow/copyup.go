@@ -53,6 +53,9 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	}
 	defer sys.Close(dst)
 	size := min(limit, st.Size)
+	if size < st.Size { // a truncation follows: were it cut off by a crash, an old time would hide it
+		st.Mtim.Nsec = sys.UTIME_NOW
+	}
 	var data int
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
 	if holds {

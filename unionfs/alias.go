@@ -11,6 +11,21 @@ func (fs *FS) alias(n *node, e *layers.Entry) {
 	fs.table.mu.Lock()
 	defer fs.table.mu.Unlock()
 	n.tree.nodes[n.ownNumber(e)] = n
+	n.tree.aliased.Store(true)
+}
+
+// renumber gives a listing of t the numbers that lookups of its names show.
+func (fs *FS) renumber(t *tree, names []layers.Name) {
+	if !t.aliased.Load() {
+		return
+	}
+	fs.table.mu.Lock()
+	defer fs.table.mu.Unlock()
+	for i := range names {
+		if n := t.nodes[names[i].Ino]; n != nil {
+			names[i].Ino = n.ino()
+		}
+	}
 }
 
 // unalias forgets it. Caller holds mu.

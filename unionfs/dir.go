@@ -172,6 +172,7 @@ func (fs *FS) scan(dir *node) (names []layers.Name, err error) {
 		}
 		return nil
 	})
+	fs.renumber(dir.tree, names)
 	return names, err
 }
 

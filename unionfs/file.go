@@ -270,7 +270,7 @@ func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 			flags |= sys.RWF_DSYNC
 		}
 	}
-	done, err := sys.Pwrite(d.fd, data, int64(in.Offset), flags)
+	done, err := c.fs.pwrite(d, in, data, flags)
 	if err == nil && in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		err = dropSetid(d.fd)
 	}
@@ -278,6 +278,24 @@ func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 		return 0, c.fs.status(c.fs.named(n, "write", err))
 	}
 	return uint32(done), fuse.OK
+}
+
+// pwrite writes data. A store through a mapping reaches us long after, and must
+// leave setuid and setgid alone; a write(2) of ours takes them, unless we have
+// CAP_FSETID as root has.
+func (fs *FS) pwrite(d *desc, in *fuse.WriteIn, data []byte, flags int) (int, error) {
+	if in.WriteFlags&fuse.WRITE_CACHE == 0 || fs.setid {
+		return sys.Pwrite(d.fd, data, int64(in.Offset), flags)
+	}
+	was, err := sys.StatFd(d.fd)
+	if err != nil {
+		return 0, err
+	}
+	done, err := sys.Pwrite(d.fd, data, int64(in.Offset), flags)
+	if err == nil && was.Mode&(sys.S_ISUID|sys.S_ISGID) != 0 {
+		err = sys.ChmodFd(d.fd, was.Mode&0o7777)
+	}
+	return done, err
 }
 
 // Writev falls back to Write.

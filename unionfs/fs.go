@@ -21,6 +21,7 @@ type FS struct {
 	server *transport.Server
 
 	passthrough bool // a volume's data may be reached by the file itself
+	setid       bool // our writes leave setuid and setgid alone (CAP_FSETID)
 
 	renameMu sync.RWMutex // see doc.go
 	table    table
@@ -40,6 +41,8 @@ type tree struct {
 	root   *node
 	nodes  map[uint64]*node // by st_ino; guarded by table.mu
 	shared bool             // a volume: the host and other mounts change it too
+
+	aliased atomic.Bool // nodes has some by two numbers (alias.go)
 }
 
 // dirDescriptors bounds the directory descriptors kept for one layer, so that
@@ -80,6 +83,7 @@ func Open(cfg Config) (fs *FS, err error) {
 			return fs, err
 		}
 	}
+	fs.setid = sys.HasCap(sys.CAP_FSETID)
 	return fs, nil
 }
 

@@ -53,7 +53,7 @@ func TestPowerLoss(t *testing.T) {
 			disk := diskImage(t, store+"/disk.img", "128M", "mkfs.ext4", "-q")
 			lower := dir + "/lower"
 			powerLayer(t, lower, disk)
-			d := &daemon{Config: unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work", IO: io}, Mountpoint: dir + "/mnt"}
+			d := &daemon{Config: unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work", IO: io, NoRing: true}, Mountpoint: dir + "/mnt"}
 			if out, err := exec.Command("sync", "-f", disk).CombinedOutput(); err != nil {
 				t.Fatalf("sync: %v: %s", err, out)
 			}
@@ -180,7 +180,7 @@ func (p *power) cut() error {
 	if out, err := exec.Command("sh", "-c", "mkdir -p "+at+" && mount -o loop "+clone+" "+at).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount the clone: %w: %s", err, out)
 	}
-	d := &daemon{Config: unionfs.Config{Lowers: []string{p.lower}, Upper: at + "/upper", Work: at + "/work", IO: p.io}, Mountpoint: p.store + "/after"}
+	d := &daemon{Config: unionfs.Config{Lowers: []string{p.lower}, Upper: at + "/upper", Work: at + "/work", IO: p.io, NoRing: true}, Mountpoint: p.store + "/after"}
 	err := errors.Join(os.MkdirAll(d.Mountpoint, 0o755), d.start())
 	if err == nil {
 		for i := range p.files {

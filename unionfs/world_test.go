@@ -28,6 +28,7 @@ type world struct {
 	name string
 	connection
 	user  bool   // a plain user mounts and acts; most of the layers are his, the rest root's
+	his   bool   // all of the layers are the plain user's: nothing is refused that isn't in the copy
 	way   string // into a volume, "bind" or "fuse", to which the suite is confined; "": it runs in the union
 	marks startree.Marks
 	file  string // one more in the topmost layer, zeros
@@ -42,7 +43,7 @@ func worlds() []world {
 	}
 	open := connection{io: unionfs.IOOpen}
 	return append(all,
-		world{name: "user", connection: open, user: true, marks: startree.UserXattr | startree.OCI},
+		world{name: "user", connection: open, user: true, his: true, marks: startree.UserXattr | startree.OCI},
 		world{name: "volume-fuse", connection: open, way: "fuse", marks: startree.Kernel},
 		world{name: "volume-bind", connection: connection{io: unionfs.IOCached}, way: "bind", marks: startree.Kernel})
 }
@@ -82,6 +83,8 @@ func (w world) run(fresh func() (*model.State, error), seed int64) model.Config 
 	if w.user {
 		cfg.Credentials = []*syscall.Credential{{Uid: plainUser, Gid: plainUser}}
 		cfg.Refused, cfg.Renumbers = notOwned, true
+		// A store that was refused stays in a page that somebody has mapped: it can't be taken back there.
+		cfg.Allow = func(o op.Op) bool { return allowed(o) && o.Kind != op.MapHold }
 	}
 	return cfg
 }
@@ -143,6 +146,13 @@ func (b *built) make(layers int, seed int64, tops []string) error {
 	}
 	if err := b.addFile(); err != nil {
 		return err
+	}
+	if b.his {
+		if err := filepath.WalkDir(b.at("lower"), func(p string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(p, plainUser, plainUser))
+		}); err != nil {
+			return err
+		}
 	}
 	for _, sub := range []string{"plain", "volume"} {
 		if sub == "volume" && b.way == "" {

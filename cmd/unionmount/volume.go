@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -118,6 +119,9 @@ func volumeLs(s *session) *cobra.Command {
 				return err
 			}
 			q.Filters = l.filters
+			// It ends before a collection would pay; if it grows large it collects all the same.
+			debug.SetGCPercent(-1)
+			debug.SetMemoryLimit(256 << 20)
 			done := func() {}
 			if q.Size {
 				q.Tell, done = progress("measuring")

@@ -15,7 +15,7 @@ func volumeServe(s *session) *cobra.Command {
 below --root by Docker's volume plugin protocol. It prints its socket once it
 answers, and serves in the foreground until SIGINT or SIGTERM.`,
 		Example: `  unionmount volume serve &
-  podman volume create --driver unionmount -o from=db@monday copy`,
+  podman volume create --driver unionmount copy`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			e, err := s.engine()

@@ -109,6 +109,7 @@ func HasCap(c uint) bool {
 const (
 	CAP_CHOWN           = unix.CAP_CHOWN
 	CAP_DAC_OVERRIDE    = unix.CAP_DAC_OVERRIDE
+	CAP_FSETID          = unix.CAP_FSETID
 	CAP_DAC_READ_SEARCH = unix.CAP_DAC_READ_SEARCH
 	CAP_MKNOD           = unix.CAP_MKNOD
 	CAP_SYS_ADMIN       = unix.CAP_SYS_ADMIN

@@ -125,12 +125,12 @@ func TestGuestQuota(t *testing.T) {
 	needGuest(t)
 	for kind, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"}, "xfs": {"mkfs.xfs", "-q"}} {
 		t.Run(kind, func(t *testing.T) {
-			v, d := created(t, Local, map[string]string{"type": kind, "device": disk(t, mkfs...), "o": "prjquota"})
+			_, d := created(t, Local, map[string]string{"type": kind, "device": disk(t, mkfs...), "o": "prjquota"})
 			unmounted(t, d)
 			root := mounted(t, d)
 			for _, name := range []string{"one", "two"} {
 				must(t, os.Mkdir(in(root, name), 0o701))
-				v = Volume{Name: name, Dir: in(root, name), Options: map[string]string{"size": "8m"}}
+				v := Volume{Name: name, Dir: in(root, name), Options: map[string]string{"size": "8m"}}
 				p := open(t, v)
 				must(t, p.Create(t.Context()))
 				must(t, os.Mkdir(in(v.data(), "deep"), 0o755))

@@ -66,6 +66,7 @@ func (e *Engine) Volumes(q VolumeQuery) (lines []*VolumeLine, err error) {
 		}
 	}
 	all = slices.DeleteFunc(all, func(v volumes.Volume) bool { return !choose.keeps(&v, len(users[v.Name]) > 0) })
+	lines = make([]*VolumeLine, 0, len(all))
 	for i := range all {
 		v := &all[i]
 		line := &VolumeLine{Availability: notSaid, Driver: v.Driver, Group: notSaid, Labels: joinLabels(v.Labels), Links: notSaid,
@@ -117,6 +118,9 @@ func (e *Engine) measure(line *VolumeLine, v *volumes.Volume, users []volumes.Us
 func HumanSize(n int64) string { return units.HumanSize(float64(n)) }
 
 func joinLabels(labels map[string]string) string {
+	if len(labels) == 0 {
+		return ""
+	}
 	pairs := make([]string, 0, len(labels))
 	for k, v := range labels {
 		pairs = append(pairs, k+"="+v)

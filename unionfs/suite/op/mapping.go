@@ -2,7 +2,6 @@ package op
 
 import (
 	"hash/crc32"
-	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -79,7 +78,7 @@ func mapRead(f *file, o Op) Result {
 
 // mapWrite writes through a mapping and waits until the filesystem has it; the plain side need not. A file capability
 // is taken off first: stores to memory leave it, but what serves a filesystem from userspace passes them on by
-// write(2), which clears it; and setuid and setgid too if it is not root.
+// write(2), which clears it.
 func (s *Side) mapWrite(f *file, o Op) Result {
 	start, skip, length, err := f.window(o)
 	if err != nil {
@@ -94,30 +93,22 @@ func (s *Side) mapWrite(f *file, o Op) Result {
 			return answered(nil, "not written: %v", err)
 		}
 	}
-	if os.Geteuid() != 0 {
-		if err := dropSetid(f.fd); err != nil {
-			return answered(nil, "not written: %v", err)
-		}
-	}
 	m, err := unix.Mmap(f.fd, start, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return failed(err)
 	}
-	defer unix.Munmap(m)
 	copy(m[skip:], Fill(o.Seed, int64(length-skip)))
 	sync := unix.MS_SYNC
 	if s.plain {
 		sync = unix.MS_ASYNC
 	}
-	return answered(unix.Msync(m, sync), "n=%d", length-skip)
-}
-
-func dropSetid(fd int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 {
-		return err
+	err = unix.Msync(m, sync)
+	if err != nil { // what was stored is nowhere but in memory: let it not be read as if it were written
+		_ = unix.Munmap(m)
+		_ = unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED)
+		return failed(err)
 	}
-	return unix.Fchmod(fd, st.Mode&0o1777)
+	return answered(unix.Munmap(m), "n=%d", length-skip)
 }
 
 // mapHold maps the whole file, to be read by later operations: what others write must show there.
