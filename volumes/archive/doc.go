@@ -31,7 +31,8 @@ func refuse(format string, a ...any) error { return &refused{fmt.Errorf(format, 
 // Comments of the global headers, in a field that tars pass over ("comment" of pax(1)).
 const (
 	commentKey   = "comment"
-	beginComment = "unionmount volume 1"
+	beginPrefix  = "unionmount volume "
+	beginVersion = "1"
 	endComment   = "unionmount sha256 " // and 64 digits
 )
 

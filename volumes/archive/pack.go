@@ -33,7 +33,7 @@ func Pack(ctx context.Context, w io.Writer, root int, o PackOptions) (Stats, err
 		return Stats{}, err
 	}
 	p := packer{ctx: ctx, out: z, sum: sha256.New(), links: make(map[inode]string), tell: o.Tell}
-	err = p.global(beginComment)
+	err = p.global(beginPrefix + beginVersion)
 	if err == nil {
 		err = tree.Walk(ctx, root, o.Live, p.visit)
 	}

@@ -88,7 +88,11 @@ func (s *stream) next() (*tar.Header, error) {
 			}
 			s.digest = want
 		}
-		s.begun = s.begun || comment == beginComment
+		if version, ok := strings.CutPrefix(comment, beginPrefix); ok && version != beginVersion {
+			return nil, refuse("it is an archive of version %.10s: use the unionmount that wrote it", version)
+		} else if ok {
+			s.begun = true
+		}
 	}
 }
 

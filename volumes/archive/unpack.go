@@ -153,7 +153,7 @@ func inside(name string) (string, error) {
 	for p := range strings.SplitSeq(name, "/") {
 		switch p {
 		case "..":
-			return "", errors.New("its name leads out through ..")
+			return "", errors.New("its name leads out by way of .. in it")
 		case "", ".":
 		default:
 			parts = append(parts, p)
