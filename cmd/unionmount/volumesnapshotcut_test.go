@@ -64,8 +64,11 @@ func TestSnapshotKilled(t *testing.T) {
 		{"create", "copy", "--from", "db@old"},
 		{"import", "copy", s.dir + "/db.tar.zst"},
 	}
-	ended, cut := 0, 0
-	for i := range 24 {
+	ended, cut, rounds := 0, 0, 16
+	if long() {
+		rounds = 400
+	}
+	for i := range rounds {
 		args := commands[i%len(commands)]
 		cmd := exec.Command(suite.binary, append([]string{"--root", s.root, "volume"}, args...)...)
 		must(t, cmd.Start())
