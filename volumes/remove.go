@@ -29,6 +29,10 @@ func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, er
 	if err != nil && !force {
 		return nil, err
 	}
+	// As ZFS: with its snapshots a volume would lose what was kept on purpose.
+	if snaps, err := l.store.snapshots(l.Name).Names(); err != nil || len(snaps) > 0 {
+		return nil, errors.Join(err, fail(ErrConflict, "remove %s: volume has snapshots - [%s]: remove them first", l.Name, strings.Join(snaps, ", ")))
+	}
 	d, err := l.Driver()
 	if err == nil {
 		err = d.Remove(ctx)

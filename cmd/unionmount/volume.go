@@ -21,14 +21,14 @@ func volumeCommand(s *session) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s))
+	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s), volumeSnapshot(s))
 	return c
 }
 
 func volumeCreate(s *session) *cobra.Command {
 	var n engine.NewVolume
 	var labels, options []string
-	var name string
+	var name, from string
 	c := &cobra.Command{
 		Use:   "create [NAME]",
 		Short: "Make a volume; one of that name is returned as it is",
@@ -50,6 +50,12 @@ func volumeCreate(s *session) *cobra.Command {
 				n.Name = args[0]
 			}
 			n.Labels, n.Options = pairs(labels), pairs(options)
+			if from != "" {
+				if len(options) > 0 || c.Flags().Changed("driver") {
+					return usage(errors.New("--from takes the driver and its options from the origin: leave out -d and -o"))
+				}
+				return tellMethod(e.CloneVolume(n, from))
+			}
 			v, err := e.CreateVolume(n)
 			if err == nil {
 				fmt.Println(v.Name)
@@ -60,6 +66,7 @@ func volumeCreate(s *session) *cobra.Command {
 	c.Flags().StringVarP(&n.Driver, "driver", "d", "local", "local, btrfs or a Docker volume plugin")
 	c.Flags().StringArrayVarP(&options, "opt", "o", nil, "KEY=VALUE for the driver")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE")
+	c.Flags().StringVar(&from, "from", "", "copy VOLUME or VOLUME@SNAP")
 	c.Flags().StringVar(&name, "name", "", "the name, as an option")
 	_ = c.Flags().MarkHidden("name") // it is there
 	return c
