@@ -23,6 +23,9 @@ func (e *Engine) SnapshotVolume(volume, name string, live bool) (string, driver.
 func (e *Engine) CloneVolume(n NewVolume, from string) (string, driver.Method, error) {
 	if n.Name == "" {
 		n.Name = volumes.Anonymous()
+		if n.Labels == nil {
+			n.Labels = make(map[string]string)
+		}
 		n.Labels[AnonymousLabel] = ""
 	}
 	ctx, cancel := patiently()
