@@ -91,7 +91,7 @@ func volumeLs(s *session) *cobra.Command {
 		Example: "  unionmount volume ls -q --filter dangling=true\n  unionmount volume ls --size",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
+			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "label!": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
 				return err
 			}
 			e, err := s.engine()
