@@ -53,9 +53,6 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	}
 	defer sys.Close(dst)
 	size := min(limit, st.Size)
-	if size < st.Size { // a truncation follows: were it cut off by a crash, an old time would hide it
-		st.Mtim.Nsec = sys.UTIME_NOW
-	}
 	var data int
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
 	if holds {
@@ -70,11 +67,15 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
 		return err
 	}
-	err = w.copyMeta(dst, src, st)
+	like := *st
+	if size < st.Size { // a truncation follows: were it cut off by a crash, an old time would hide it
+		like.Mtim.Nsec = sys.UTIME_NOW
+	}
+	err = w.copyMeta(dst, src, &like)
 	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" {
 		// ext4 has one block for all attributes: what the file itself has comes first.
 		if err = w.dropOrigin(out, dst); err == nil {
-			err = w.copyMeta(dst, src, st)
+			err = w.copyMeta(dst, src, &like)
 		}
 	}
 	if err != nil {

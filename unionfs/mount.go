@@ -21,7 +21,9 @@ func (fs *FS) Mount(mountpoint string) error {
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w", mountpoint, err)
 	}
-	fs.server, err = transport.Start(fd, fs.transport())
+	if fs.server, err = transport.Open(fd, fs.transport()); err == nil {
+		err = fs.server.Serve()
+	}
 	if err != nil {
 		// Its end is the mount's: what is left of that answers ENOTCONN.
 		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), sys.DetachMount(mountpoint))

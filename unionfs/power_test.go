@@ -110,8 +110,8 @@ type power struct {
 // run changes files until the cuts are made, and checks what each left.
 func (p *power) run(cuts int) error {
 	done := make(chan error, 1)
+	rng := rand.New(rand.NewSource(p.rng.Int63()))
 	go func() {
-		rng := rand.New(rand.NewSource(p.rng.Int63()))
 		var err error
 		for err == nil && !p.stop.Load() {
 			err = p.change(rng)

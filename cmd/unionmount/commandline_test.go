@@ -88,7 +88,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 	if r := run(t, suite.binary, s.mnt, "-o", "lowerdir="+s.lowers[0]+",volume=data:/v", "--root", s.root); r.code != 0 {
 		t.Fatal(r)
 	}
-	wantListing(t, s.root+"/volumes", "data")
+	wantListing(t, s.root+"/volumes", ".locks", "data")
 }
 
 func TestListFilters(t *testing.T) {

@@ -163,8 +163,8 @@ func TestNothingPilesUp(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 2)
 		s.binary = plainBinary(t)
-		fillLayer(t, s.lowers[0], 3000)
-		fillLayer(t, s.lowers[1], 3000)
+		fillLayer(t, s.lowers[0], 1000)
+		fillLayer(t, s.lowers[1], 1000)
 		s.mount("--io", io)
 		pid := s.inspect().Pid
 		var second, last held
@@ -202,8 +202,8 @@ func work(t *testing.T, dir string) {
 	walk(t, dir)
 	mustShell(t, dir, `set -e
 mkdir new
-for i in $(seq 200); do echo $i > new/$i; done
+for i in $(seq 60); do echo $i > new/$i; done
 cat new/* dir0000/* > /dev/null
-for i in $(seq 50); do mv new/$i new/moved$i; ln new/moved$i new/$i; done
+for i in $(seq 20); do mv new/$i new/moved$i; ln new/moved$i new/$i; done
 rm -r new`)
 }

@@ -84,11 +84,7 @@ func volumeCreate(s *session) *cobra.Command {
 func (s *session) createFrom(n engine.NewVolume, from string, how *engine.CopyVolume) error {
 	return s.copying("copying", how, func(ctx context.Context, e *engine.Engine) error {
 		v, cost, err := e.CreateVolumeFrom(ctx, n, from, *how)
-		if err == nil {
-			fmt.Println(v.Name)
-			fmt.Fprintf(os.Stderr, "%s  %s\n", v.Name, cost)
-		}
-		return err
+		return sayCost(v.Name, cost, err)
 	})
 }
 
@@ -111,7 +107,7 @@ func volumeLs(s *session) *cobra.Command {
 		Example: "  unionmount volume ls -q --filter dangling=true\n  unionmount volume ls --size",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
+			if err := l.valid(c, map[string][]string{"name": nil, "driver": nil, "label": nil, "label!": nil, "dangling": {"true", "false", "1", "0"}}); err != nil {
 				return err
 			}
 			e, err := s.engine()

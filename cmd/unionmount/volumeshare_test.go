@@ -216,6 +216,7 @@ func TestManyVolumesCostLessThanBinds(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
 		s := newSite(t, 1)
 		binary := plainBinary(t)
+		s.binary = binary
 		targets := s.at("targets")
 		flags := []string{}
 		for i := range 100 {

@@ -33,7 +33,7 @@ func snapshotCreate(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create VOLUME SNAPSHOT",
 		Short: "Keep what a volume holds now, under a name",
-		Long: `Keep what a volume holds now, under a name, and print how and at what cost.
+		Long: `Keep what a volume holds now, under a name, and say on standard error how and at what cost.
 The drivers btrfs and lvm freeze a volume at one instant, also in use. Another volume is
 copied, with blocks shared where its file system can; nobody may use it meanwhile.`,
 		Example: "  unionmount volume snapshot create db before-upgrade",
@@ -41,10 +41,7 @@ copied, with blocks shared where its file system can; nobody may use it meanwhil
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.copying("copying", &how, func(ctx context.Context, e *engine.Engine) error {
 				cost, err := e.Snapshot(ctx, args[0], args[1], how)
-				if err == nil {
-					fmt.Printf("%s@%s  %s\n", args[0], args[1], cost)
-				}
-				return err
+				return sayCost(args[0]+"@"+args[1], cost, err)
 			})
 		},
 	}
@@ -110,13 +107,19 @@ holds now is gone then; the snapshot stays. Refused while a running mount has th
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.copying("restoring", &how, func(ctx context.Context, e *engine.Engine) error {
 				cost, err := e.RestoreVolume(ctx, args[0], how)
-				if err == nil {
-					fmt.Printf("%s  %s\n", args[0], cost)
-				}
-				return err
+				return sayCost(args[0], cost, err)
 			})
 		},
 	}
+}
+
+// sayCost prints the name, for scripts, and on standard error how it was made and what that cost.
+func sayCost(name, cost string, err error) error {
+	if err == nil {
+		fmt.Println(name)
+		fmt.Fprintln(os.Stderr, cost)
+	}
+	return err
 }
 
 // copying does what takes long: with progress on a terminal, ended by a signal.

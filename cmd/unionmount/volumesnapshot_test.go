@@ -50,10 +50,13 @@ func TestSnapshot(t *testing.T) {
 	need(t, "setfacl", "setfattr", "setcap")
 	s := newSite(t, 1)
 	want := s.fullVolume("db")
-	out := s.must("volume", "snapshot", "create", "db", "before")
-	for _, w := range []string{"db@before", "copy", "copied", "ms"} {
-		if !strings.Contains(out, w) {
-			t.Errorf("snapshot create does not print %q: %q", w, out)
+	r := s.cli("volume", "snapshot", "create", "db", "before")
+	if r.code != 0 || r.stdout != "db@before\n" {
+		t.Errorf("snapshot create: %s", r)
+	}
+	for _, w := range []string{"copy", "copied", "ms"} {
+		if !strings.Contains(r.stderr, w) {
+			t.Errorf("snapshot create does not say %q: %q", w, r.stderr)
 		}
 	}
 	s.refused(4, []string{"there is one of that name"}, "volume", "snapshot", "create", "db", "before")
@@ -83,6 +86,7 @@ func TestSnapshot(t *testing.T) {
 	s.must("volume", "create", "now", "--from", "db")
 	s.wantHolds("now", changed)
 	s.refused(4, []string{"there is one already"}, "volume", "create", "now", "--from", "db@before")
+	s.refused(4, []string{"there is one already"}, "volume", "create", "db", "--from", "db")
 	s.wantHolds("now", changed)
 	if size := s.must("volume", "ls", "--size", "--filter", "name=now", "--format", "{{.Size}}"); size == "" {
 		t.Error("no size")
@@ -155,15 +159,15 @@ func TestSnapshotOfUsedVolume(t *testing.T) {
 	write(t, s.in("srv/db/f"), "one\n")
 	s.refused(4, []string{"in use - [m]", "--live"}, "volume", "snapshot", "create", "db", "s1")
 	s.refused(4, []string{"in use - [m]", "--live"}, "volume", "create", "copy", "--from", "db")
-	out := s.must("volume", "snapshot", "create", "--live", "db", "s1")
-	if !strings.Contains(out, "no point in time") {
-		t.Errorf("a live copy does not say so: %q", out)
+	r := s.cli("volume", "snapshot", "create", "--live", "db", "s1")
+	if r.code != 0 || !strings.Contains(r.stderr, "no point in time") {
+		t.Errorf("a live copy does not say so: %s", r)
 	}
 	if out := s.must("volume", "snapshot", "ls", "--format", "{{.PointInTime}}"); out != "false\n" {
 		t.Errorf("PointInTime of a live copy: %q", out)
 	}
 	s.refused(4, []string{"in use - [m]"}, "volume", "restore", "db@s1")
-	r := s.cli("volume", "create", "--live", "copy", "--from", "db")
+	r = s.cli("volume", "create", "--live", "copy", "--from", "db")
 	if r.code != 0 || r.stdout != "copy\n" || !strings.Contains(r.stderr, "no point in time") {
 		t.Errorf("a live copy: %s", r)
 	}
@@ -196,13 +200,12 @@ func TestSnapshotShares(t *testing.T) {
 			s := newSite(t, 1)
 			s.root = s.diskImage("root-"+kind, "320M", "mkfs."+kind, "-q")
 			want := s.fullVolume("db")
-			out := s.must("volume", "snapshot", "create", "db", "s1")
-			if !strings.Contains(out, "reflink") || !strings.Contains(out, "shared, 0B copied") {
-				t.Errorf("snapshot create printed %q", out)
+			if r := s.cli("volume", "snapshot", "create", "db", "s1"); r.code != 0 || !strings.Contains(r.stderr, "reflink") || !strings.Contains(r.stderr, "shared, 0B copied") {
+				t.Errorf("snapshot create: %s", r)
 			}
 			mustShell(t, s.data("db", ""), `rm -r dir; echo other > file`)
-			if out := s.must("volume", "restore", "db@s1"); !strings.Contains(out, "shared, 0B copied") {
-				t.Errorf("restore printed %q", out)
+			if r := s.cli("volume", "restore", "db@s1"); r.code != 0 || r.stdout != "db@s1\n" || !strings.Contains(r.stderr, "shared, 0B copied") {
+				t.Errorf("restore: %s", r)
 			}
 			s.wantHolds("db", want)
 			s.noRests()
@@ -217,9 +220,8 @@ func TestSnapshotOfBtrfs(t *testing.T) {
 	s := newSite(t, 1)
 	s.root = s.diskImage("root-btrfs", "320M", "mkfs.btrfs", "-q")
 	want := s.fullVolume("db", "-d", "btrfs")
-	out := s.must("volume", "snapshot", "create", "db", "s1")
-	if !strings.Contains(out, "btrfs snapshot") {
-		t.Errorf("snapshot create printed %q", out)
+	if r := s.cli("volume", "snapshot", "create", "db", "s1"); r.code != 0 || !strings.Contains(r.stderr, "btrfs snapshot") {
+		t.Errorf("snapshot create: %s", r)
 	}
 	mustShell(t, s.data("db", ""), `rm -r dir; echo other > file`)
 	s.must("volume", "restore", "db@s1")

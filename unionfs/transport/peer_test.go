@@ -122,8 +122,11 @@ func servePlain(spec string) error {
 		server.Serve()
 		return nil
 	}
-	s, err := Start(fd, Config{FS: fs, Options: o, Ring: way == string(Ring), Fault: func(what string, err error) { fmt.Fprintln(os.Stderr, what, err) },
+	s, err := Open(fd, Config{FS: fs, Options: o, Ring: way == string(Ring), Fault: func(what string, err error) { fmt.Fprintln(os.Stderr, what, err) },
 		Read: func(_ *fuse.ReadIn, buf []byte, _ bool) (int, fuse.Status) { return len(buf), fuse.OK }})
+	if err == nil {
+		err = s.Serve()
+	}
 	if err != nil {
 		return err
 	}

@@ -54,24 +54,30 @@ type Server struct {
 	queues []*queue // of the ring; nil without
 }
 
-// Start takes over fd, a connection whose INIT is to be answered, answers it and
-// serves in goroutines of its own until the mount is gone. If it fails, fd is closed.
-func Start(fd int, cfg Config) (*Server, error) {
+// Open takes over fd, a connection whose INIT is to be answered, and answers it.
+// Serve must follow. If it fails, fd is closed.
+func Open(fd int, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, fd: fd, debug: cfg.Options.Debug, kind: Device, ended: make(chan struct{})}
 	if err := s.init(); err != nil {
 		closeQueues(s.queues)
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	s.dev = newDevice(s)
+	return s, nil
+}
+
+// Serve answers requests, in goroutines of its own, until the mount is gone. Whoever
+// gave FS knows the Server by then: its methods may be asked for it at once. If it fails, the connection is closed.
+func (s *Server) Serve() error {
 	if s.queues != nil {
 		if err := s.startQueues(); err != nil {
-			return nil, errors.Join(err, unix.Close(fd))
+			return errors.Join(err, unix.Close(s.fd))
 		}
 		s.dev.spin = s.dev.spin && s.kind == Device
 	}
 	s.dev.start()
 	go s.end()
-	return s, nil
+	return nil
 }
 
 // Kind tells how requests arrive.

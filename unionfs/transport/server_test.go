@@ -86,8 +86,11 @@ func serve(t *testing.T, kind Kind) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.server, err = Start(fd, Config{FS: p, Options: options(), Ring: kind == Ring,
+	s.server, err = Open(fd, Config{FS: p, Options: options(), Ring: kind == Ring,
 		Fault: func(what string, err error) { t.Log(what, err) }})
+	if err == nil {
+		err = s.server.Serve()
+	}
 	if err != nil {
 		t.Fatal(errors.Join(err, sys.DetachMount(s.mnt)))
 	}

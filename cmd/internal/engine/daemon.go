@@ -60,11 +60,17 @@ func logger(level string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 }
 
-// endOnSignal calls end at each SIGINT or SIGTERM; a hang-up is nothing to us.
-func endOnSignal(end func()) (stop func()) {
+// catchSignals takes SIGINT and SIGTERM from now on, so that none is lost; a
+// hang-up is nothing to us. endOnSignal then answers them.
+func catchSignals() chan os.Signal {
 	signal.Ignore(syscall.SIGHUP)
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	return c
+}
+
+// endOnSignal calls end at each signal that was caught, also before.
+func endOnSignal(c chan os.Signal, end func()) (stop func()) {
 	go func() {
 		for range c {
 			end()

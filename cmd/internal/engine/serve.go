@@ -95,6 +95,7 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	}
 	s.state.Transport = union.Transport()
 	s.log.Info("mounted", "io", s.state.IO, "transport", s.state.Transport)
+	caught := catchSignals() // before anybody hears that we serve
 	if err := s.attach(ready); err != nil {
 		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
 		for _, m := range slices.Backward(s.made) {
@@ -103,7 +104,7 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 		union.Wait()
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
-	stop := endOnSignal(s.end)
+	stop := endOnSignal(caught, s.end)
 	union.Wait()
 	stop()
 	s.engine.note(TypeMount, "stop", r.Name, map[string]string{"mountpoint": r.Mountpoint})
