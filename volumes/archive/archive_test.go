@@ -160,10 +160,16 @@ func TestRoundTrip(t *testing.T) {
 	if again := pack(t, root); !bytes.Equal(plain(t, archive), plain(t, again)) {
 		t.Error("the same tree gave two archives")
 	}
-	dir, st, err := unpack(t, bytes.NewReader(archive), all)
+	told := int64(0)
+	telling := all
+	telling.Tell = func(_ Stats, read int64) { told = read }
+	dir, st, err := unpack(t, bytes.NewReader(archive), telling)
 	must(t, err)
 	equal(t, root, dir)
 	equalOnDisk(t, root, dir)
+	if told == 0 || told > int64(len(archive)) {
+		t.Errorf("told of %d bytes read of %d", told, len(archive))
+	}
 	if len(st.Digest) != 64 || st.Lost.String() != "" {
 		t.Errorf("unpacked %+v", st)
 	}

@@ -250,3 +250,24 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// TestPackEnds: one that is cancelled, or whose output fails, writes nothing any more when it returns.
+func TestPackEnds(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.WriteFile(root+"/f", bytes.Repeat([]byte("content"), 1<<20), 0o644))
+	ctx, cancel := context.WithCancel(context.Background())
+	var b bytes.Buffer
+	if _, err := Pack(ctx, &b, open(t, root), PackOptions{Tell: func(Stats) { cancel() }}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, _, err := unpack(t, bytes.NewReader(b.Bytes()), all); !errors.Is(err, ErrRefused) {
+		t.Errorf("what a cancelled one wrote: %v", err)
+	}
+	if _, err := Pack(context.Background(), full{}, open(t, root), PackOptions{}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a full disk: %v", err)
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, unix.ENOSPC }

@@ -45,7 +45,7 @@ func Pack(ctx context.Context, w io.Writer, root int, o PackOptions) (Stats, err
 		_, err = p.Write(make([]byte, 2*blockSize))
 	}
 	if err != nil {
-		// What is out already ends in the middle of a frame: nobody takes it for whole.
+		z.Reset(nil) // waits until nothing is written any more; what is out ends in the middle of a frame
 		return p.Stats, err
 	}
 	return p.Stats, z.Close()

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -98,9 +99,10 @@ func (s *stream) next() (*tar.Header, error) {
 
 // bad sorts what tar and the decompressors say: nearly always of the stream itself.
 func (s *stream) bad(err error) error {
+	if _, raw := s.raw.state(); raw != nil {
+		return raw // the disk, the pipe
+	}
 	switch {
-	case s.raw.err != nil:
-		return s.raw.err // the disk, the pipe
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return refuse("it was cut short")
 	case errors.Is(err, tar.ErrHeader):
@@ -162,18 +164,29 @@ func (c *counter) padded() (hash.Hash, error) {
 	return sum, err
 }
 
-// source is what the stream comes from. Its own errors are told from those of what it holds.
+// source is what the stream comes from. Its own errors are told from those of what it
+// holds. A decompressor reads it in a goroutine of its own.
 type source struct {
-	r   io.Reader
-	n   int64
-	err error
+	r io.Reader
+
+	mu  sync.Mutex
+	n   int64 // read; guarded by mu, as err
+	err error // other than the end
 }
 
 func (s *source) Read(b []byte) (int, error) {
 	n, err := s.r.Read(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.n += int64(n)
 	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err
+}
+
+func (s *source) state() (n int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n, s.err
 }

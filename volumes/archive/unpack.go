@@ -93,7 +93,8 @@ func (u *unpacker) run() error {
 
 func (u *unpacker) tell() {
 	if u.opt.Tell != nil {
-		u.opt.Tell(u.Stats, u.stream.raw.n)
+		read, _ := u.stream.raw.state()
+		u.opt.Tell(u.Stats, read)
 	}
 }
 
