@@ -17,7 +17,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What the quickstart needs at run time, and what the tests need besides:
 # peers, filesystems and real programs to compare with; gcc for -race.
 PACKAGES_RUN  := fuse3 fio attr
-PACKAGES_TEST := $(PACKAGES_RUN) acl stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
+PACKAGES_TEST := $(PACKAGES_RUN) acl libarchive-tools stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
 	sshfs openssh-server rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
 
 # What the guest of test-vm needs: tools and servers for what this machine's kernel may not have.

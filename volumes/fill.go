@@ -109,6 +109,9 @@ func (d *Data) replace(stage string) error {
 
 // finish moves up what is staged completely in the data itself.
 func (d *Data) finish() error {
+	if err := d.finishRestore(); err != nil {
+		return err
+	}
 	stage := filepath.Join(d.Path, fillDone)
 	if _, err := os.Lstat(stage); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -153,10 +156,13 @@ func (d *Data) sweep() error {
 	return errors.Join(errs...)
 }
 
-// isEmpty passes over what mkfs puts into a new file system.
+// lostFound is what mkfs puts into a new file system.
+const lostFound = "lost+found"
+
+// isEmpty passes over what mkfs made.
 func isEmpty(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
-	return len(entries) == 0 || len(entries) == 1 && entries[0].Name() == "lost+found", err
+	return len(entries) == 0 || len(entries) == 1 && entries[0].Name() == lostFound, err
 }
 
 // besides tells whether the volume's directory and the data are in one file

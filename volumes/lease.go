@@ -64,7 +64,14 @@ func (s *Store) Attach(ctx context.Context, name string, uses []Use, prepare fun
 	undo := func(err error) (*Lease, string, error) {
 		return nil, "", errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(path), len(others) == 0))
 	}
-	if err := prepare(&Data{Path: data, Others: len(others) > 0, locked: l}); err != nil {
+	filling := &Data{Path: data, Others: len(others) > 0, locked: l}
+	if !filling.Others {
+		err = filling.finish() // what a crash interrupted
+	}
+	if err == nil {
+		err = prepare(filling)
+	}
+	if err != nil {
 		return undo(err)
 	}
 	f, err := takeLease(path, uses)

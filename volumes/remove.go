@@ -29,9 +29,8 @@ func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, er
 	if err != nil && !force {
 		return nil, err
 	}
-	// As ZFS: with its snapshots a volume would lose what was kept on purpose.
-	if snaps, err := l.store.snapshots(l.Name).Names(); err != nil || len(snaps) > 0 {
-		return nil, errors.Join(err, fail(ErrConflict, "remove %s: volume has snapshots - [%s]: remove them first", l.Name, strings.Join(snaps, ", ")))
+	if err := l.noSnapshots(ctx); err != nil {
+		return nil, err
 	}
 	d, err := l.Driver()
 	if err == nil {
@@ -45,6 +44,25 @@ func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, er
 		return nil, err
 	}
 	return l.vanish(v.Name)
+}
+
+// noSnapshots refuses a volume that has some: who keeps a snapshot doesn't want it to go by the way.
+func (l *Locked) noSnapshots(ctx context.Context) error {
+	if err := l.sweepSnapshots(ctx); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(l.Dir(), snapshotsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, l.Name+"@"+e.Name())
+	}
+	if err == nil && len(ids) > 0 {
+		err = fail(ErrConflict, "remove %s: volume has snapshots - [%s]: remove them first: unionmount volume snapshot rm %s", l.Name, strings.Join(ids, ", "), strings.Join(ids, " "))
+	}
+	return err
 }
 
 // mountsOf names the mounts of uses, each once.
@@ -91,12 +109,22 @@ func (s *Store) Clean() error {
 		case strings.HasPrefix(e.Name(), gonePrefix):
 			errs = append(errs, RemoveTree(path))
 		case strings.HasPrefix(e.Name(), newPrefix):
-			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter {
+			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter && !held(path) {
 				errs = append(errs, RemoveTree(path))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// held tells whether a process is still making what is staged at path.
+func held(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return sys.Flock(int(f.Fd()), true) == sys.EWOULDBLOK
 }
 
 // RemoveTree removes a tree of our own, also where a directory in it is closed to

@@ -1,146 +1,158 @@
 package volumes
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"sort"
 	"strings"
+	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/volumes/driver"
 )
 
-// snapshotsDir is, in a volume's directory, a store of its own: a snapshot is a
-// volume there, staged and published as any other.
-const snapshotsDir = "snapshots"
+// Snapshot is what a volume held at one time, beside it:
+//
+//	NAME/snapshots/SNAP/snapshot.json    what it is; written before the name appears
+//	NAME/snapshots/SNAP/_data            its data, or where its driver mounts it
+type Snapshot struct {
+	Volume      string
+	Name        string
+	CreatedAt   string // RFC 3339
+	Method      string
+	PointInTime bool // else the volume was in use while it was copied
+	Driver      string
+	Options     map[string]string
 
-// Origin is what a volume is copied from: a volume, or one of its snapshots.
-type Origin struct{ Volume, Snapshot string }
+	dir string
+}
 
-// ParseOrigin reads VOLUME or VOLUME@SNAP.
-func ParseOrigin(s string) (Origin, error) {
-	v, snap, at := strings.Cut(s, "@")
-	err := CheckName(v)
-	if at {
-		err = errors.Join(err, CheckName(snap))
+// snapshotMeta is the file beside a snapshot's data.
+type snapshotMeta struct {
+	Version     int               `json:"version"`
+	CreatedAt   string            `json:"createdAt"`
+	Method      string            `json:"method"`
+	PointInTime bool              `json:"pointInTime"`
+	Driver      string            `json:"driver"`
+	Options     map[string]string `json:"options,omitempty"`
+}
+
+const (
+	snapshotsDir = "snapshots"
+	snapshotFile = "snapshot.json"
+)
+
+// ParseSnapshot reads VOLUME@SNAP; with no @ it is a volume, and snap is "".
+func ParseSnapshot(s string) (volume, snap string, err error) {
+	volume, snap, of := strings.Cut(s, "@")
+	if err := CheckName(volume); err != nil {
+		return "", "", err
 	}
-	return Origin{v, snap}, err
+	if of {
+		err = checkSnapshotName(snap)
+	}
+	return volume, snap, err
 }
 
-func (s *Store) snapshots(volume string) *Store {
-	return &Store{filepath.Join(s.dir, volume, snapshotsDir)}
+// checkSnapshotName: a snapshot's name has a volume's form.
+func checkSnapshotName(name string) error {
+	if CheckName(name) != nil {
+		return fail(ErrBadSpec, "snapshot name %q: want two characters or more of [a-zA-Z0-9_.-], a letter or digit first", name)
+	}
+	return nil
 }
 
-// Snapshots lists a volume's snapshots by name. ErrNotFound: no such volume.
-func (s *Store) Snapshots(volume string) ([]Volume, error) {
+// Snapshots lists a volume's snapshots, the oldest first. One that can't be read is in the error and not in the list.
+func (s *Store) Snapshots(volume string) (all []Snapshot, err error) {
 	if _, err := s.Get(volume); err != nil {
 		return nil, err
 	}
-	return s.snapshots(volume).List()
-}
-
-// Snapshot keeps what a volume holds now. live: copy it also while it is attached,
-// which is no point in time; a driver that freezes needs no leave.
-func (s *Store) Snapshot(ctx context.Context, volume, name string, live bool) (driver.Method, error) {
-	return s.copy(ctx, Origin{Volume: volume}, s.snapshots(volume), New{Name: name}, live)
-}
-
-// Clone makes the volume n with the data of from. ErrConflict: the name is taken.
-func (s *Store) Clone(ctx context.Context, from Origin, n New) (driver.Method, error) {
-	return s.copy(ctx, from, s, n, false)
-}
-
-// copy holds the lock of the origin's volume: nobody attaches it meanwhile.
-func (s *Store) copy(ctx context.Context, from Origin, to *Store, n New, live bool) (m driver.Method, err error) {
-	if _, err := s.Get(from.Volume); err != nil {
-		return m, err
+	entries, err := os.ReadDir(filepath.Join(s.dir, volume, snapshotsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	if to == s && n.Name == from.Volume {
-		return m, fail(ErrConflict, "create %s: it can't be a copy of itself", n.Name)
-	}
-	l, err := s.Lock(ctx, from.Volume)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, l.Unlock()) }()
-	source := l
-	if from.Snapshot != "" {
-		source = &Locked{Name: from.Snapshot, store: s.snapshots(from.Volume)}
-	}
-	v, err := source.Volume()
-	if err != nil {
-		return m, err
-	}
-	d, err := source.Driver()
-	if err != nil {
-		return m, err
-	}
-	if freezer, ok := d.(driver.Snapshotter); ok {
-		m, n.Driver, n.Options = freezer.Method(), v.Driver, v.Options
-		n.Make = func(ctx context.Context, staged driver.Volume) (map[string]string, error) {
-			return freezer.Snapshot(ctx, staged, to != s)
+	var errs []error
+	for _, e := range entries {
+		if CheckName(e.Name()) != nil {
+			continue // staged, or on its way out
 		}
-	} else if m, err = source.copyPlain(ctx, d, &n, live); err != nil {
-		return m, err
+		switch one, err := s.snapshot(volume, e.Name()); {
+		case err == nil:
+			all = append(all, one)
+		case !errors.Is(err, ErrNotFound): // removed since
+			errs = append(errs, err)
+		}
 	}
-	_, made, err := to.Create(ctx, n)
-	if err == nil && !made {
-		err = fail(ErrConflict, "create %s: the name is taken: remove that one first or choose another", n.Name)
-	}
-	return m, err
+	sort.SliceStable(all, func(i, j int) bool { return all[i].CreatedAt < all[j].CreatedAt })
+	return all, errors.Join(errs...)
 }
 
-// copyPlain lets n be made as a plain directory, by copying the tree.
-func (l *Locked) copyPlain(ctx context.Context, d driver.Driver, n *New, live bool) (m driver.Method, err error) {
-	uses, err := l.Uses(ctx)
+// snapshot reads one.
+func (s *Store) snapshot(volume, name string) (Snapshot, error) {
+	one := Snapshot{Volume: volume, Name: name, dir: filepath.Join(s.dir, volume, snapshotsDir, name)}
+	if err := checkSnapshotName(name); err != nil {
+		return one, err
+	}
+	if _, err := s.Get(volume); err != nil {
+		return one, err
+	}
+	path := filepath.Join(one.dir, snapshotFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return one, fail(ErrNotFound, "get %s: no such snapshot: unionmount volume snapshot ls %s tells which there are", one.id(), volume)
+	}
+	var m snapshotMeta
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
 	if err != nil {
-		return m, err
+		return one, fmt.Errorf("get %s: %s: %w", one.id(), path, err)
 	}
-	if len(uses) > 0 && !live {
-		return m, fail(ErrConflict, "copy %s: volume is in use - [%s]: unmount them, or give --live for a copy that is no point in time", l.Name, strings.Join(mountsOf(uses), ", "))
+	if m.Version > version {
+		return one, fail(ErrUnsupported, "get %s: %s is of version %d: use the unionmount that wrote it", one.id(), path, m.Version)
 	}
-	m = driver.Method{Name: "copy", Cost: "extents are shared where the file system can, else all data is copied"}
-	if len(uses) > 0 {
-		m.Name = "live copy, no point in time"
-	}
-	n.Driver, n.Options = driver.Local, nil
-	n.Make = func(ctx context.Context, staged driver.Volume) (options map[string]string, err error) {
-		id := holder(staged.Dir)
-		data, err := d.Mount(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, d.Unmount(context.WithoutCancel(ctx), id, len(uses) == 0)) }()
-		to := filepath.Join(staged.Dir, driver.DataDir)
-		c := exec.CommandContext(ctx, "cp", "-dRT", "--preserve=all", "--reflink=auto", "--", data, to)
-		c.Env = append(os.Environ(), "LC_ALL=C")
-		if out, err := c.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cp: %w: %s", err, strings.TrimSpace(string(out)))
-		}
-		return nil, syncAll(to)
-	}
-	return m, nil
+	one.CreatedAt, one.Method, one.PointInTime, one.Driver, one.Options = m.CreatedAt, m.Method, m.PointInTime, m.Driver, m.Options
+	return one, nil
 }
 
-// RemoveSnapshot deletes a snapshot.
-func (s *Store) RemoveSnapshot(ctx context.Context, from Origin) (err error) {
-	if _, err := s.Get(from.Volume); err != nil {
-		return err
-	}
-	if _, err := s.snapshots(from.Volume).Get(from.Snapshot); err != nil {
-		return err
-	}
-	l, err := s.Lock(ctx, from.Volume)
+func (s *Snapshot) id() string { return s.Volume + "@" + s.Name }
+
+// volume is the snapshot as its driver sees it.
+func (s *Snapshot) volume() driver.Volume {
+	return driver.Volume{Name: s.id(), Driver: s.Driver, Dir: s.dir, Options: s.Options}
+}
+
+// write writes down what the snapshot is, synced.
+func (s *Snapshot) write() error {
+	s.CreatedAt = time.Now().UTC().Format(time.RFC3339Nano)
+	text, err := json.MarshalIndent(snapshotMeta{version, s.CreatedAt, s.Method, s.PointInTime, s.Driver, s.Options}, "", "  ")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Unlock()) }()
-	snap := &Locked{Name: from.Snapshot, store: s.snapshots(from.Volume)}
-	sweep, err := snap.Remove(ctx, false)
+	f, err := os.OpenFile(filepath.Join(s.dir, snapshotFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	return sweep()
+	_, err = f.Write(append(text, '\n'))
+	return errors.Join(err, f.Sync(), f.Close(), syncDir(s.dir))
+}
+
+// hold locks the directory of a snapshot: shared while it is read, exclusively while
+// it is staged or removed. ErrConflict if that can't be.
+func (s *Snapshot) hold(exclusive bool) (*os.File, error) {
+	f, err := os.Open(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	switch err := sys.Flock(int(f.Fd()), exclusive); {
+	case err == sys.EWOULDBLOK:
+		return nil, errors.Join(fail(ErrConflict, "snapshot %s is being copied or removed: try again after that", s.id()), f.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", s.dir, err), f.Close())
+	}
+	return f, nil
 }

@@ -5,78 +5,235 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/unionmount/unionmount/volumes/tree"
 )
 
-func TestSnapshotOfPlainDirectory(t *testing.T) {
-	ctx, s := context.Background(), At(t.TempDir())
-	if _, _, err := s.Create(ctx, New{Name: "db"}); err != nil {
-		t.Fatal(err)
-	}
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(s.Mountpoint("db"), "f"), []byte(text), 0o640); err != nil {
-			t.Fatal(err)
+func TestParseSnapshot(t *testing.T) {
+	for s, want := range map[string][2]string{"db": {"db", ""}, "db@s1": {"db", "s1"}, "a.b@2026-01-01_x": {"a.b", "2026-01-01_x"}} {
+		if v, n, err := ParseSnapshot(s); err != nil || v != want[0] || n != want[1] {
+			t.Errorf("ParseSnapshot(%q) = %q, %q, %v", s, v, n, err)
 		}
 	}
-	write("before")
-	if err := os.Link(filepath.Join(s.Mountpoint("db"), "f"), filepath.Join(s.Mountpoint("db"), "g")); err != nil {
-		t.Fatal(err)
+	for _, s := range []string{"", "@s1", "db@", "db@s", "db@.new-1", "db@a/b", "db@..", "../db@s1", "db@s1@s2", "db@" + strings.Repeat("s", 256)} {
+		if v, n, err := ParseSnapshot(s); !errors.Is(err, ErrBadSpec) {
+			t.Errorf("ParseSnapshot(%q) = %q, %q, %v", s, v, n, err)
+		}
 	}
-	if _, err := s.Snapshot(ctx, "db", "one", false); err != nil {
-		t.Fatal(err)
-	}
-	write("after")
-	if _, err := s.Snapshot(ctx, "db", "one", false); !errors.Is(err, ErrConflict) {
-		t.Errorf("a second snapshot of the name: %v", err)
-	}
-	if _, err := s.Clone(ctx, Origin{"db", "one"}, New{Name: "old"}); err != nil {
-		t.Fatal(err)
-	}
-	f := filepath.Join(s.Mountpoint("old"), "f")
-	if text, err := os.ReadFile(f); string(text) != "before" {
-		t.Errorf("the clone holds %q, %v", text, err)
-	}
-	if st, err := os.Stat(f); err != nil || st.Mode() != 0o640 || st.Sys().(*syscall.Stat_t).Nlink != 2 {
-		t.Errorf("mode or hard link lost: %v %v", st, err)
-	}
-	if _, err := s.Clone(ctx, Origin{"db", "none"}, New{Name: "x"}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a clone of no snapshot: %v", err)
-	}
-	if _, err := s.Clone(ctx, Origin{Volume: "db"}, New{Name: "old"}); !errors.Is(err, ErrConflict) {
-		t.Errorf("a clone over a volume: %v", err)
-	}
+}
 
-	lease, _, err := s.Attach(ctx, "db", []Use{{Mount: "m", Path: "/d"}}, func(*Data) error { return nil })
+// made makes a volume with one file.
+func made(t *testing.T, s *Store, name string) Volume {
+	t.Helper()
+	v, _, err := s.Create(context.Background(), New{Name: name})
+	if err == nil {
+		err = os.WriteFile(v.Mountpoint+"/f", []byte("old"), 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Snapshot(ctx, "db", "two", false); !errors.Is(err, ErrConflict) {
-		t.Errorf("a snapshot while in use: %v", err)
-	}
-	if m, err := s.Snapshot(ctx, "db", "two", true); err != nil || m.Name != "live copy, no point in time" {
-		t.Errorf("a live one: %v %v", m, err)
-	}
-	if err := lease.Release(ctx); err != nil {
-		t.Fatal(err)
-	}
-	l, err := s.Lock(ctx, "db")
+	return v
+}
+
+func namesIn(t *testing.T, dir string) (list []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Remove(ctx, true); !errors.Is(err, ErrConflict) {
-		t.Errorf("removed with its snapshots: %v", err)
+	for _, e := range entries {
+		list = append(list, e.Name())
 	}
-	if err := l.Unlock(); err != nil {
+	return list
+}
+
+// TestInterruptedRestoreIsFinished: a restore whose data's root must stay, interrupted
+// at each of its steps. Whoever attaches the volume next finds the old or the new, whole.
+func TestInterruptedRestoreIsFinished(t *testing.T) {
+	steps := map[string]struct {
+		prepare []string // made in the data
+		want    []string
+	}{
+		"while it was copied":    {[]string{restoreInside + "/g"}, []string{"f"}},
+		"when it was complete":   {[]string{restoreDone + "/g", restoreDone + "/d/h"}, []string{"d", "g"}},
+		"when the old was gone":  {[]string{fillDone + "/g", fillDone + "/d/h"}, []string{"d", "f", "g"}},
+		"while it was moved up":  {[]string{fillDone + "/g", "d/h"}, []string{"d", "f", "g"}},
+		"with a file system":     {[]string{restoreDone + "/g", "lost+found/"}, []string{"g", "lost+found"}},
+		"with a fill before it":  {[]string{restoreDone + "/g", fillDone + "/x"}, []string{"g"}},
+		"with names in the way":  {[]string{restoreDone + "/f/deep"}, []string{"f"}},
+		"with nothing in it":     {[]string{restoreDone + "/"}, nil},
+		"when nothing was begun": {nil, []string{"f"}},
+	}
+	for name, c := range steps {
+		t.Run(name, func(t *testing.T) {
+			s := At(t.TempDir())
+			v := made(t, s, "db")
+			for _, p := range c.prepare {
+				at := filepath.Join(v.Mountpoint, p)
+				if strings.HasSuffix(p, "/") {
+					if err := os.MkdirAll(at, 0o755); err != nil {
+						t.Fatal(err)
+					}
+				} else if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte("new"), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l, _, err := s.Attach(context.Background(), "db", []Use{{Mount: "m"}}, func(*Data) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Release(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			got := namesIn(t, v.Mountpoint)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the data holds %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestLiveCopyHoldsTheVolume: while it is copied live, it can be attached, but neither removed nor restored.
+func TestLiveCopyHoldsTheVolume(t *testing.T) {
+	ctx := context.Background()
+	s := At(t.TempDir())
+	made(t, s, "db")
+	if _, err := s.Snapshot(ctx, "db", "s1", How{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"one", "two"} {
-		if err := s.RemoveSnapshot(ctx, Origin{"db", name}); err != nil {
+	told := false
+	during := func(tree.Result) {
+		if told {
+			return
+		}
+		told = true
+		l, err := s.Lock(ctx, "db")
+		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := l.Remove(ctx, true); !errors.Is(err, ErrConflict) {
+			t.Errorf("remove: %v", err)
+		}
+		if err := l.sweepSnapshots(ctx); err != nil {
+			t.Errorf("sweep: %v", err)
+		}
+		if err := l.Unlock(); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Restore(ctx, "db", "s1", How{}); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "copy.") {
+			t.Errorf("restore: %v", err)
+		}
+		lease, _, err := s.Attach(ctx, "db", []Use{{Mount: "m"}}, func(*Data) error { return nil })
+		if err == nil {
+			err = lease.Release(ctx)
+		}
+		if err != nil {
+			t.Errorf("attach: %v", err)
+		}
 	}
-	if all, err := s.Snapshots("db"); len(all) != 0 || err != nil {
-		t.Errorf("left: %v %v", all, err)
+	c, err := s.Snapshot(ctx, "db", "s2", How{Live: true, Tell: during})
+	if err != nil || !told {
+		t.Fatalf("told %v, %v", told, err)
+	}
+	if c.PointInTime {
+		t.Error("a mount had it meanwhile: it is no point in time")
+	}
+	if uses, err := s.Uses("db"); err != nil || len(uses) > 0 {
+		t.Errorf("it is still in use: %v, %v", uses, err)
+	}
+}
+
+// TestSnapshotInUse: one that is being read is not removed.
+func TestSnapshotInUse(t *testing.T) {
+	ctx := context.Background()
+	s := At(t.TempDir())
+	made(t, s, "db")
+	if _, err := s.Snapshot(ctx, "db", "s1", How{}); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.From(New{Name: "copy"}, "db@s1", How{Tell: func(tree.Result) {
+		if err := s.RemoveSnapshot(ctx, "db", "s1"); !errors.Is(err, ErrConflict) {
+			t.Errorf("removed while it was copied: %v", err)
+		}
+	}}, func(Copied) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Create(ctx, n); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveSnapshot(ctx, "db", "s1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCleanLeavesWhatIsBeingMade: however long a copy takes, its directory is no rest.
+func TestCleanLeavesWhatIsBeingMade(t *testing.T) {
+	ctx := context.Background()
+	s := At(t.TempDir())
+	made(t, s, "db")
+	n, err := s.From(New{Name: "copy"}, "db", How{Tell: func(tree.Result) {
+		for _, dir := range namesIn(t, s.dir) {
+			if strings.HasPrefix(dir, newPrefix) {
+				old := time.Now().Add(-2 * staleAfter)
+				if err := os.Chtimes(filepath.Join(s.dir, dir), old, old); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := s.Clean(); err != nil {
+			t.Error(err)
+		}
+	}}, func(Copied) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, made, err := s.Create(ctx, n); err != nil || !made {
+		t.Fatalf("made %v, %v", made, err)
+	}
+}
+
+// TestCancelledCopyLeavesNothing: a command that is interrupted clears up.
+func TestCancelledCopyLeavesNothing(t *testing.T) {
+	s := At(t.TempDir())
+	v := made(t, s, "db")
+	for what, do := range map[string]func(ctx context.Context, h How) error{
+		"snapshot": func(ctx context.Context, h How) error { _, err := s.Snapshot(ctx, "db", "s2", h); return err },
+		"restore":  func(ctx context.Context, h How) error { _, err := s.Restore(ctx, "db", "s1", h); return err },
+		"create": func(ctx context.Context, h How) error {
+			n, err := s.From(New{Name: "copy"}, "db", h, func(Copied) {})
+			if err == nil {
+				_, _, err = s.Create(ctx, n)
+			}
+			return err
+		},
+	} {
+		if _, err := s.Snapshot(context.Background(), "db", "s1", How{}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		if err := do(ctx, How{Tell: func(tree.Result) { cancel() }}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if text, err := os.ReadFile(v.Mountpoint + "/f"); err != nil || string(text) != "old" {
+			t.Errorf("%s: the data: %q, %v", what, text, err)
+		}
+		if got := namesIn(t, filepath.Join(s.dir, "db", snapshotsDir)); !slices.Equal(got, []string{"s1"}) {
+			t.Errorf("%s left %v", what, got)
+		}
+		if got := namesIn(t, filepath.Join(s.dir, "db")); slices.ContainsFunc(got, func(n string) bool { return n[0] == '.' }) {
+			t.Errorf("%s left %v", what, got)
+		}
+		if got := namesIn(t, s.dir); !slices.Equal(got, []string{".locks", "db"}) {
+			t.Errorf("%s left %v", what, got)
+		}
+		if err := s.RemoveSnapshot(context.Background(), "db", "s1"); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/volumes/driver"
 )
 
@@ -92,14 +93,23 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 			err = errors.Join(err, RemoveTree(v.Dir))
 		}
 	}()
+	making, err := os.Open(v.Dir)
+	if err != nil {
+		return err
+	}
+	defer making.Close()
+	if err := sys.Flock(int(making.Fd()), true); err != nil { // Clean leaves it alone
+		return err
+	}
 	d, err := driver.Open(v)
 	if err != nil {
 		return err
 	}
 	if n.Make == nil {
 		err = d.Create(ctx)
-	} else {
-		o.Options, err = n.Make(ctx, v)
+	} else if o.Options, err = n.Make(ctx, v); err == nil {
+		v.Options = o.Options
+		d, err = driver.Open(v)
 	}
 	if err != nil {
 		return err

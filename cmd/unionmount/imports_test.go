@@ -9,14 +9,17 @@ import (
 // allowedImports is the table of docs/architecture.md: what each package may import of this module.
 var allowedImports = map[string][]string{
 	"cmd/unionmount":      {"cmd/internal/engine", "bench"},
-	"cmd/internal/engine": {"unionfs", "volumes", "volumes/catalog", "volumes/driver", "volumes/plugin", "layers/store", "layers/sys"},
+	"cmd/internal/engine": {"unionfs", "volumes", "volumes/archive", "volumes/catalog", "volumes/driver", "volumes/plugin", "volumes/tree", "layers/store", "layers/sys"},
 	"unionfs":             {"cow", "layers", "layers/sys", "unionfs/transport"},
 	"unionfs/transport":   {"layers/sys"},
-	"cow":                 {"layers", "layers/sys"},
+	"cow":                 {"layers", "layers/sys", "layers/sys/filedata"},
 	"layers":              {"layers/sys"},
 	"layers/sys":          {},
+	"layers/sys/filedata": {"layers/sys"},
 	"layers/store":        {"volumes/catalog", "layers", "layers/sys"},
-	"volumes":             {"layers/sys", "volumes/catalog", "volumes/driver"},
+	"volumes":             {"layers/sys", "volumes/archive", "volumes/catalog", "volumes/driver", "volumes/tree"},
+	"volumes/archive":     {"layers/sys", "layers/sys/filedata", "volumes/tree"},
+	"volumes/tree":        {"layers/sys", "layers/sys/filedata"},
 	"volumes/driver":      {"layers/sys", "volumes/plugin"},
 	"volumes/plugin":      {},
 	"volumes/catalog":     {"layers/sys"},
@@ -24,10 +27,11 @@ var allowedImports = map[string][]string{
 
 // homes says which of our packages may import what isn't ours.
 var homes = map[string][]string{
-	"github.com/hanwen/go-fuse":   {"unionfs", "unionfs/transport"},
-	"github.com/spf13/cobra":      {"cmd/unionmount"},
-	"github.com/dgraph-io/badger": {"volumes/catalog"},
-	"golang.org/x/sys/unix":       {"layers/sys", "unionfs/transport"},
+	"github.com/hanwen/go-fuse":     {"unionfs", "unionfs/transport"},
+	"github.com/spf13/cobra":        {"cmd/unionmount"},
+	"github.com/dgraph-io/badger":   {"volumes/catalog"},
+	"github.com/klauspost/compress": {"volumes/archive"},
+	"golang.org/x/sys/unix":         {"layers/sys", "unionfs/transport"},
 }
 
 func TestImports(t *testing.T) {

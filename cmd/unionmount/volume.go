@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,8 @@ func volumeCommand(s *session) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s), volumeSnapshot(s))
+	c.AddCommand(volumeCreate(s), volumeLs(s), volumeInspect(s), volumeRm(s), volumePrune(s), volumeRecover(s), volumeServe(s),
+		volumeSnapshot(s), volumeRestore(s), volumeExport(s), volumeImport(s))
 	return c
 }
 
@@ -29,11 +31,13 @@ func volumeCreate(s *session) *cobra.Command {
 	var n engine.NewVolume
 	var labels, options []string
 	var name, from string
+	var how engine.CopyVolume
 	c := &cobra.Command{
 		Use:   "create [NAME]",
 		Short: "Make a volume; one of that name is returned as it is",
 		Example: `  unionmount volume create db --label keep=yes
-  unionmount volume create scratch -o type=tmpfs -o device=tmpfs -o o=size=100m`,
+  unionmount volume create scratch -o type=tmpfs -o device=tmpfs -o o=size=100m
+  unionmount volume create test --from db@before-upgrade`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.engine()
@@ -51,10 +55,13 @@ func volumeCreate(s *session) *cobra.Command {
 			}
 			n.Labels, n.Options = pairs(labels), pairs(options)
 			if from != "" {
-				if len(options) > 0 || c.Flags().Changed("driver") {
-					return usage(errors.New("--from takes the driver and its options from the origin: leave out -d and -o"))
+				if !c.Flags().Changed("driver") {
+					n.Driver = ""
 				}
-				return tellMethod(e.CloneVolume(n, from))
+				return s.createFrom(n, from, &how)
+			}
+			if how.Live {
+				return usage(errors.New("--live goes with --from"))
 			}
 			v, err := e.CreateVolume(n)
 			if err == nil {
@@ -66,10 +73,19 @@ func volumeCreate(s *session) *cobra.Command {
 	c.Flags().StringVarP(&n.Driver, "driver", "d", "local", "local, btrfs or a Docker volume plugin")
 	c.Flags().StringArrayVarP(&options, "opt", "o", nil, "KEY=VALUE for the driver")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE")
-	c.Flags().StringVar(&from, "from", "", "copy VOLUME or VOLUME@SNAP")
+	c.Flags().StringVar(&from, "from", "", "begin with what VOLUME or VOLUME@SNAPSHOT holds")
+	c.Flags().BoolVar(&how.Live, "live", false, "with --from: "+liveUsage)
 	c.Flags().StringVar(&name, "name", "", "the name, as an option")
 	_ = c.Flags().MarkHidden("name") // it is there
 	return c
+}
+
+// createFrom makes a volume of another, prints its name, and tells on standard error what that cost.
+func (s *session) createFrom(n engine.NewVolume, from string, how *engine.CopyVolume) error {
+	return s.copying("copying", how, func(ctx context.Context, e *engine.Engine) error {
+		v, cost, err := e.CreateVolumeFrom(ctx, n, from, *how)
+		return sayCost(v.Name, cost, err)
+	})
 }
 
 func pairs(words []string) map[string]string {

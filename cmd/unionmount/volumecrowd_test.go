@@ -28,7 +28,7 @@ func (c *crowd) member(id int, draw *rand.Rand) {
 	at := s.at(fmt.Sprint("at", id))
 	for n := 0; time.Now().Before(c.end); n++ {
 		volume := fmt.Sprintf("vol%d", draw.IntN(6))
-		switch draw.IntN(6) {
+		switch draw.IntN(8) {
 		case 0:
 			c.allowed(s.cli("volume", "create", volume))
 		case 1:
@@ -37,10 +37,28 @@ func (c *crowd) member(id int, draw *rand.Rand) {
 			c.allowed(s.cli("volume", "prune", "-f"), 4)
 		case 3:
 			c.allowed(s.cli("volume", "ls", "-q"))
+		case 4:
+			c.snapshot(volume, fmt.Sprintf("s%d", draw.IntN(3)))
+		case 5:
+			c.snapshot(fmt.Sprintf("kept%d", id%3), fmt.Sprintf("s%d", id))
 		default:
 			c.use(id, n, volume, at)
 		}
 	}
+}
+
+// snapshot takes a snapshot, goes back to it where nobody uses the volume and it may
+// lose lines, makes a volume of it, and removes it.
+func (c *crowd) snapshot(volume, name string) {
+	s, id := c.s, volume+"@"+name
+	c.allowed(s.cli("volume", "snapshot", "create", "--live", volume, name), 3, 4)
+	if strings.HasPrefix(volume, "vol") {
+		c.allowed(s.cli("volume", "restore", id), 3, 4)
+	}
+	if c.allowed(s.cli("volume", "create", "from-"+volume, "--from", id), 3, 4) {
+		c.allowed(s.cli("volume", "rm", "from-"+volume), 3, 4)
+	}
+	c.allowed(s.cli("volume", "snapshot", "rm", id), 3, 4)
 }
 
 func (c *crowd) allowed(r result, codes ...int) bool {
@@ -79,7 +97,7 @@ func (c *crowd) use(id, n int, volume, at string) {
 	c.allowed(s.cli("rm", "-v", name))
 }
 
-// TestCrowd: 50 processes create, attach, detach, remove and prune at random. At the
+// TestCrowd: 50 processes create, attach, detach, remove, prune and snapshot at random. At the
 // end database, directories and leases agree, and nothing is lost.
 func TestCrowd(t *testing.T) {
 	s := newSite(t, 1)
@@ -121,6 +139,7 @@ func TestCrowd(t *testing.T) {
 	if leases, _ := filepath.Glob(s.root + "/volumes/*/leases/*"); len(leases) > 0 {
 		t.Errorf("leases are left: %v", leases)
 	}
+	s.noRests()
 	written := 0
 	for volume, lines := range c.kept {
 		text, err := os.ReadFile(s.data(volume, "lines"))

@@ -43,14 +43,16 @@ const (
 
 // File types in st_mode.
 const (
-	S_IFMT  = unix.S_IFMT
-	S_IFREG = unix.S_IFREG
-	S_IFDIR = unix.S_IFDIR
-	S_IFLNK = unix.S_IFLNK
-	S_IFCHR = unix.S_IFCHR
-	S_IFIFO = unix.S_IFIFO
-	S_ISUID = unix.S_ISUID
-	S_ISGID = unix.S_ISGID
+	S_IFMT   = unix.S_IFMT
+	S_IFREG  = unix.S_IFREG
+	S_IFDIR  = unix.S_IFDIR
+	S_IFLNK  = unix.S_IFLNK
+	S_IFCHR  = unix.S_IFCHR
+	S_IFIFO  = unix.S_IFIFO
+	S_IFBLK  = unix.S_IFBLK
+	S_IFSOCK = unix.S_IFSOCK
+	S_ISUID  = unix.S_ISUID
+	S_ISGID  = unix.S_ISGID
 )
 
 // Errnos that callers compare with.

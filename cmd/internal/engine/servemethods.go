@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/unionmount/unionmount/volumes"
 	"github.com/unionmount/unionmount/volumes/plugin"
@@ -18,11 +19,19 @@ func (s *volumeServer) methods() map[string]plugin.Method {
 	}
 }
 
+// create makes a volume; the option from=VOLUME or from=VOLUME@SNAP says what it begins with.
 func (s *volumeServer) create(_ context.Context, q plugin.Request) (plugin.Answer, error) {
 	if q.Name == "" {
 		return plugin.Answer{}, volumes.CheckName(q.Name)
 	}
-	_, err := s.engine.CreateVolume(NewVolume{Name: q.Name, Options: q.Opts})
+	n := NewVolume{Name: q.Name, Options: maps.Clone(q.Opts)}
+	from := n.Options["from"]
+	if from == "" {
+		_, err := s.engine.CreateVolume(n)
+		return plugin.Answer{}, err
+	}
+	delete(n.Options, "from")
+	_, _, err := s.engine.CreateVolumeFrom(context.Background(), n, from, CopyVolume{}) // not ended by a client that goes away: it may ask again
 	return plugin.Answer{}, err
 }
 

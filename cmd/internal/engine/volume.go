@@ -29,6 +29,16 @@ func patiently() (context.Context, context.CancelFunc) {
 
 // CreateVolume makes a volume, or returns the one there is. Without a name it is anonymous.
 func (e *Engine) CreateVolume(n NewVolume) (volumes.Volume, error) {
+	n = named(n)
+	v, made, err := e.makeVolume(n)
+	if err == nil && made {
+		err = e.indexVolumes(v.Name)
+	}
+	return v, blame("volume "+n.Name, err)
+}
+
+// named gives a volume that nobody names an anonymous one's name and mark.
+func named(n NewVolume) NewVolume {
 	if n.Name == "" {
 		n.Name = volumes.Anonymous()
 		if n.Labels == nil {
@@ -36,11 +46,7 @@ func (e *Engine) CreateVolume(n NewVolume) (volumes.Volume, error) {
 		}
 		n.Labels[AnonymousLabel] = ""
 	}
-	v, made, err := e.makeVolume(n)
-	if err == nil && made {
-		err = e.indexVolumes(v.Name)
-	}
-	return v, blame("volume "+n.Name, err)
+	return n
 }
 
 // makeVolume makes a volume; the caller puts it into the catalogue.

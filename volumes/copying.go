@@ -1,0 +1,206 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/volumes/driver"
+	"github.com/unionmount/unionmount/volumes/tree"
+)
+
+// How tells how a volume is copied.
+type How struct {
+	Live bool              // also while it is in use: the copy is no point in time then
+	Tell func(tree.Result) // called now and then with what was done; may be nil
+}
+
+// Copied is what a copy cost.
+type Copied struct {
+	tree.Result
+	Method      string // a driver's, or reflink, copy
+	Cost        string // a driver's words; "": Result tells
+	PointInTime bool
+	Took        time.Duration
+}
+
+// method names what copying a tree came to.
+func method(r tree.Result) string {
+	switch {
+	case r.Shared > 0 && r.Copied > 0:
+		return "reflink and copy"
+	case r.Shared > 0:
+		return "reflink"
+	}
+	return "copy"
+}
+
+// attachment is a lease for a copy. UsedBy shows it, rm and restore respect it.
+type attachment struct {
+	data string // where the volume's data is
+	file *os.File
+}
+
+// attach makes the data appear for a copy.
+func (l *Locked) attach(ctx context.Context, others int) (*attachment, error) {
+	d, err := l.Driver()
+	if err != nil {
+		return nil, err
+	}
+	use := Use{Mount: fmt.Sprintf("copy.%d", os.Getpid()), Pid: os.Getpid(), Since: time.Now(), ReadOnly: true}
+	path := filepath.Join(l.Dir(), leasesDir, use.Mount)
+	data, err := d.Mount(ctx, holder(path))
+	if err != nil {
+		return nil, Judge(fmt.Errorf("error while mounting volume %s: %w", l.Name, err))
+	}
+	if others == 0 {
+		err = (&Data{Path: data, locked: l}).finish() // what a crash interrupted
+	}
+	var f *os.File
+	if err == nil {
+		f, err = takeLease(path, []Use{use})
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(path), others == 0))
+	}
+	return &attachment{data, f}, nil
+}
+
+func (l *Locked) detach(ctx context.Context, a *attachment) error {
+	path := a.file.Name()
+	return errors.Join(a.file.Close(), l.end(context.WithoutCancel(ctx), path))
+}
+
+// unused is ErrConflict if a mount has the volume attached.
+func (l *Locked) unused(ctx context.Context, doing, remedy string) error {
+	uses, err := l.Uses(ctx)
+	if err == nil && len(uses) > 0 {
+		err = fail(ErrConflict, "%s %s: volume is in use - [%s]: %s", doing, l.Name, strings.Join(mountsOf(uses), ", "), remedy)
+	}
+	return err
+}
+
+// reading calls read with the volume's data. Unless live, nobody may have it attached
+// meanwhile. If live the name is not locked meanwhile: who attaches the volume needn't
+// wait for the copy. still tells whether nobody else had it.
+func (l *Locked) reading(ctx context.Context, live bool, doing string, read func(data int) error) (still bool, err error) {
+	if !live {
+		if err := l.unused(ctx, doing, "unmount them first, or --live makes a copy that is no point in time"); err != nil {
+			return false, err
+		}
+	}
+	before, err := l.Uses(ctx)
+	if err != nil {
+		return false, err
+	}
+	a, err := l.attach(ctx, len(before))
+	if err != nil {
+		return false, err
+	}
+	last := l.lastAttached()
+	if live {
+		if err := l.Unlock(); err != nil {
+			return false, errors.Join(err, a.file.Close()) // whoever has the lock next clears up
+		}
+	}
+	err = withDir(a.data, read)
+	if live {
+		again, lockErr := l.store.Lock(context.WithoutCancel(ctx), l.Name)
+		if lockErr != nil {
+			return false, errors.Join(err, lockErr, a.file.Close())
+		}
+		*l = *again
+	}
+	still = len(before) == 0 && l.lastAttached() == last
+	return still, errors.Join(err, l.detach(ctx, a))
+}
+
+// lastAttached tells one attachment of a mount from another.
+func (l *Locked) lastAttached() string {
+	uses, err := l.store.LastUsed(l.Name)
+	if err != nil || len(uses) == 0 {
+		return ""
+	}
+	return fmt.Sprint(uses[0].Mount, uses[0].Since.UnixNano())
+}
+
+// withDir calls do with a descriptor of the directory at path.
+func withDir(path string, do func(dir int) error) error {
+	fd, err := sys.Open(path, sys.O_RDONLY|sys.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return errors.Join(do(fd), sys.Close(fd))
+}
+
+// copyTree copies one directory to another.
+func copyTree(ctx context.Context, from int, to string, live bool, tell func(tree.Result)) (r tree.Result, err error) {
+	err = withDir(to, func(to int) (err error) {
+		r, err = tree.Copy(ctx, from, to, tree.Options{Live: live, Tell: tell})
+		return err
+	})
+	return r, err
+}
+
+// read calls read with a snapshot's data, which nobody removes meanwhile.
+func (s *Snapshot) read(ctx context.Context, read func(data int) error) error {
+	held, err := s.hold(false)
+	if err != nil {
+		return err
+	}
+	alone := func() bool { return sys.Flock(int(held.Fd()), true) == nil } // else another copy is being made of it
+	return errors.Join(s.reading(ctx, alone, read), held.Close())
+}
+
+// reading calls read with the data of a snapshot that is held; alone tells in the end whether by nobody else.
+func (s *Snapshot) reading(ctx context.Context, alone func() bool, read func(data int) error) error {
+	d, err := driver.Open(s.volume())
+	if err != nil {
+		return Judge(err)
+	}
+	path, err := d.Mount(ctx, holder(s.dir))
+	if err != nil {
+		return Judge(fmt.Errorf("mount snapshot %s: %w", s.id(), err))
+	}
+	err = withDir(path, read)
+	return errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(s.dir), alone()))
+}
+
+// shares tells whether the driver of one volume can make the other by sharing its data.
+func shares(from, to driver.Volume) (driver.Snapshotter, bool) {
+	if from.Driver != to.Driver || !maps.Equal(from.Options, to.Options) {
+		return nil, false
+	}
+	d, err := driver.Open(from)
+	if err != nil {
+		return nil, false // it shows when the driver is used
+	}
+	at, ok := d.(driver.Snapshotter)
+	return at, ok
+}
+
+// fillNew makes a volume's data in its driver's place and has fill write it. What it
+// made is gone if that fails.
+func fillNew(ctx context.Context, to driver.Volume, fill func(path string) error) error {
+	d, err := driver.Open(to)
+	if err != nil {
+		return err
+	}
+	if err := d.Create(ctx); err != nil {
+		return err
+	}
+	path, err := d.Mount(ctx, holder(to.Dir))
+	if err == nil {
+		err = errors.Join(fill(path), d.Unmount(context.WithoutCancel(ctx), holder(to.Dir), true))
+	}
+	if err != nil {
+		err = errors.Join(err, d.Remove(context.WithoutCancel(ctx)))
+	}
+	return err
+}

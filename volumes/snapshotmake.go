@@ -1,0 +1,217 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/volumes/driver"
+	"github.com/unionmount/unionmount/volumes/tree"
+)
+
+// Snapshot keeps what a volume holds now under a name: at one instant, where the
+// driver can, also while the volume is in use; else as a copy of a volume that nobody
+// uses, or, with How.Live, of a volume that changes meanwhile. It is staged and
+// appears by one rename.
+func (s *Store) Snapshot(ctx context.Context, volume, name string, h How) (c Copied, err error) {
+	if err := checkSnapshotName(name); err != nil {
+		return c, err
+	}
+	if _, err := s.Get(volume); err != nil {
+		return c, err
+	}
+	l, err := s.Lock(ctx, volume)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, l.Unlock()) }()
+	final := Snapshot{Volume: volume, Name: name, dir: filepath.Join(l.Dir(), snapshotsDir, name)}
+	if _, err := os.Lstat(final.dir); err == nil {
+		return c, fail(ErrConflict, "create snapshot %s: there is one of that name: unionmount volume snapshot rm %s", final.id(), final.id())
+	}
+	staged, err := l.stageSnapshot(ctx, name)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, staged.drop()) }()
+	if c, err = l.freeze(ctx, staged, h); err != nil {
+		return c, Judge(fmt.Errorf("create snapshot %s: %w", final.id(), err))
+	}
+	staged.Method, staged.PointInTime = c.Method, c.PointInTime
+	return c, staged.publish(final.dir)
+}
+
+// stagedSnapshot is one that nobody sees, locked against being swept.
+type stagedSnapshot struct {
+	Snapshot
+	lock  *os.File
+	clean func() error // gives up what a driver made; nil: nothing was made, or it is published
+}
+
+func (l *Locked) stageSnapshot(ctx context.Context, name string) (*stagedSnapshot, error) {
+	all := filepath.Join(l.Dir(), snapshotsDir)
+	if err := os.Mkdir(all, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := l.sweepSnapshots(ctx); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(all, newPrefix)
+	if err != nil {
+		return nil, err
+	}
+	s := &stagedSnapshot{Snapshot: Snapshot{Volume: l.Name, Name: name, dir: dir}}
+	if s.lock, err = s.hold(true); err != nil {
+		return nil, errors.Join(err, os.Remove(dir))
+	}
+	return s, nil
+}
+
+func (s *stagedSnapshot) publish(final string) error {
+	err := s.write()
+	if err == nil {
+		err = os.Rename(s.dir, final)
+	}
+	if err != nil {
+		return err
+	}
+	s.dir, s.clean = "", nil
+	return syncDir(filepath.Dir(final))
+}
+
+// drop removes what was not published.
+func (s *stagedSnapshot) drop() error {
+	var errs []error
+	if s.clean != nil {
+		errs = append(errs, s.clean())
+	}
+	if s.dir != "" {
+		errs = append(errs, RemoveTree(s.dir))
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// freeze makes the staged snapshot hold what the volume holds.
+func (l *Locked) freeze(ctx context.Context, s *stagedSnapshot, h How) (c Copied, err error) {
+	start := time.Now()
+	defer func() { c.Took = time.Since(start) }()
+	v, err := l.Volume()
+	if err != nil {
+		return c, err
+	}
+	d, err := l.Driver()
+	if err != nil {
+		return c, err
+	}
+	if at, ok := d.(driver.Snapshotter); ok {
+		m := at.Method()
+		c.Method, c.Cost, c.PointInTime = m.Name, m.Cost, true
+		s.Driver, s.Options = v.Driver, v.Options
+		if s.Options, err = at.Snapshot(ctx, s.volume(), true); err != nil {
+			return c, err
+		}
+		made, err := driver.Open(s.volume())
+		if err == nil {
+			s.clean = func() error { return made.Remove(context.WithoutCancel(ctx)) }
+		}
+		return c, err
+	}
+	s.Driver = driver.Local
+	return l.freezeCopy(ctx, s, h)
+}
+
+func (l *Locked) freezeCopy(ctx context.Context, s *stagedSnapshot, h How) (c Copied, err error) {
+	var r tree.Result
+	still, err := l.reading(ctx, h.Live, "snapshot of", func(data int) error {
+		return fillNew(ctx, s.volume(), func(to string) (err error) {
+			r, err = copyTree(ctx, data, to, h.Live, h.Tell)
+			return err
+		})
+	})
+	return Copied{Result: r, Method: method(r), PointInTime: still}, err
+}
+
+// RemoveSnapshot deletes a snapshot. It vanishes by one rename.
+func (s *Store) RemoveSnapshot(ctx context.Context, volume, name string) (err error) {
+	if _, err := s.snapshot(volume, name); errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadSpec) {
+		return err
+	}
+	l, err := s.Lock(ctx, volume)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Unlock()) }()
+	one, err := s.snapshot(volume, name)
+	if err != nil {
+		return err
+	}
+	held, err := one.hold(true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	d, err := driver.Open(one.volume())
+	if err == nil {
+		err = d.Remove(ctx)
+	}
+	if err != nil {
+		return Judge(fmt.Errorf("remove snapshot %s: %w", one.id(), err))
+	}
+	gone, err := os.MkdirTemp(filepath.Dir(one.dir), gonePrefix)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(one.dir, filepath.Join(gone, name)); err != nil {
+		return errors.Join(err, os.Remove(gone))
+	}
+	return errors.Join(syncDir(filepath.Dir(gone)), RemoveTree(gone))
+}
+
+// sweepSnapshots removes what commands that were killed left: unfinished and removed
+// snapshots, and data that a restore took out.
+func (l *Locked) sweepSnapshots(ctx context.Context) error {
+	v, err := l.Volume()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range []string{filepath.Join(l.Dir(), snapshotsDir), l.Dir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), gonePrefix) || strings.HasPrefix(e.Name(), restorePrefix) {
+				errs = append(errs, sweepStaged(ctx, v.Driver, filepath.Join(dir, e.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepStaged removes a staged directory that nobody holds. What there is of a driver's
+// is found without its options: they might name what isn't staged.
+func sweepStaged(ctx context.Context, by, dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := sys.Flock(int(f.Fd()), true); err != nil {
+		return nil // it is being made, by a live copy
+	}
+	if by != driver.Btrfs {
+		return RemoveTree(dir)
+	}
+	d, err := driver.Open(driver.Volume{Name: filepath.Base(dir), Driver: by, Dir: dir})
+	if err == nil {
+		err = d.Remove(ctx)
+	}
+	return errors.Join(err, RemoveTree(dir))
+}
