@@ -124,3 +124,27 @@ func TestOriginGivesWay(t *testing.T) {
 		t.Errorf("%d attributes of %d were copied up, %v", len(got), len(want), err)
 	}
 }
+
+// TestLoserLeavesTheWork: of two equal mounts at once, the one that found the work
+// directory locked took back what it had made for itself, and so removed the
+// directory that the other had begun to use.
+func TestLoserLeavesTheWork(t *testing.T) {
+	b := newBench(t)
+	remove := os.RemoveAll
+	if err := cow.RemoveWork(b.work, remove); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.work + "/work"); err != nil {
+		t.Fatalf("a work directory in use was removed: %v", err)
+	}
+	b.w.Close()
+	if err := cow.RemoveWork(b.work, remove); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.work); !os.IsNotExist(err) {
+		t.Errorf("a work directory that nobody uses is left: %v", err)
+	}
+	if err := cow.RemoveWork(b.work, remove); err != nil {
+		t.Errorf("a work directory that is gone: %v", err)
+	}
+}

@@ -71,7 +71,10 @@ func (w *Writer) open(work string, o Options) (err error) {
 	if w.base, err = sys.Open(work, sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
 		return fmt.Errorf("open work %s: %w", work, err)
 	}
-	if err = own(w.base); err != nil {
+	if err = own(w.base); err == nil {
+		err = stillThere(w.base)
+	}
+	if err != nil {
 		return fmt.Errorf("lock work %s: %w", work, err)
 	}
 	if w.guard, err = w.Upper.Open("", sys.O_RDONLY|sys.O_DIRECTORY); err != nil {
@@ -106,15 +109,6 @@ func (w *Writer) open(work string, o Options) (err error) {
 	}
 	if o.Volatile {
 		err = os.MkdirAll(filepath.Join(work, "work", volatileMark), 0o700)
-	}
-	return err
-}
-
-// own takes the flock that says that a directory is a mount's; it ends with the process.
-func own(fd int) error {
-	err := sys.Flock(fd, true)
-	if err == sys.EWOULDBLOK {
-		return ErrInUse
 	}
 	return err
 }

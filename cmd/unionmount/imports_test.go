@@ -9,7 +9,7 @@ import (
 // allowedImports is the table of docs/architecture.md: what each package may import of this module.
 var allowedImports = map[string][]string{
 	"cmd/unionmount":      {"cmd/internal/engine", "bench"},
-	"cmd/internal/engine": {"unionfs", "volumes", "volumes/archive", "volumes/catalog", "volumes/driver", "volumes/plugin", "volumes/tree", "layers/store", "layers/sys"},
+	"cmd/internal/engine": {"unionfs", "cow", "volumes", "volumes/archive", "volumes/catalog", "volumes/driver", "volumes/plugin", "volumes/tree", "layers/store", "layers/sys"},
 	"unionfs":             {"cow", "layers", "layers/sys", "unionfs/transport"},
 	"unionfs/transport":   {"layers/sys"},
 	"cow":                 {"layers", "layers/sys", "layers/sys/filedata"},

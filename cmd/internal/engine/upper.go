@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/volumes"
 )
 
@@ -131,6 +132,6 @@ func (e *Engine) prepareUpper(r *Record, undo *undoer) error {
 	case err != nil:
 		return fail(nil, "work "+r.Work, "%w: name a directory on upper's file system with --work", bare(err))
 	}
-	undo.add(func() error { return volumes.RemoveTree(r.Work) })
+	undo.add(func() error { return cow.RemoveWork(r.Work, volumes.RemoveTree) })
 	return nil
 }
