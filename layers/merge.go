@@ -94,13 +94,23 @@ func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
 		return false, nil
 	}
 	st, err := sys.StatAt(dir, e.Name)
-	if err == sys.ENOENT {
+	switch err {
+	case nil:
+	case sys.ENOENT:
 		return false, nil // gone since: it will not be found either
-	}
-	if err != nil {
+	case sys.EACCES:
+		return e.Type == sys.DT_CHR, nil // see unsearchable: a plain user makes no other device
+	default:
 		return false, err
 	}
 	return IsWhiteout(&st) || xwhite && isXattrWhiteout(dir, e.Name, &st), nil
+}
+
+// unsearchable is what a listing shows of a name in a directory that a daemon
+// without CAP_DAC_READ_SEARCH may read and not search, as its caller: whoever may
+// list the directory gets its names, and nothing of them can be looked up.
+func (l *lister) unsearchable(dev uint64, d sys.Dirent) error {
+	return l.visit(Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(dev, d.Ino)})
 }
 
 func (l *lister) upper(e *Entry, at string) error {
@@ -120,10 +130,12 @@ func (l *lister) upper(e *Entry, at string) error {
 			return l.visit(n)
 		}
 		found, err := l.stack.Lookup(e, at, d.Name)
-		if err == sys.ENOENT {
+		switch {
+		case err == sys.ENOENT:
 			return nil
-		}
-		if err != nil {
+		case err == sys.EACCES:
+			return l.unsearchable(uint64(e.Stat.Dev), d)
+		case err != nil:
 			return err
 		}
 		n.Ino, n.Type = found.Ino, uint8(found.Stat.Mode>>12)&15
@@ -138,10 +150,12 @@ func (l *lister) lower(r *Ref, last bool) error {
 		if d.Type == sys.DT_UNKNOWN || d.Type == sys.DT_DIR {
 			// The number of a mountpoint or of a btrfs subvolume is not the one getdents gives.
 			st, err := sys.StatAt(dir, d.Name)
-			if err == sys.ENOENT {
+			switch {
+			case err == sys.ENOENT:
 				return nil
-			}
-			if err != nil {
+			case err == sys.EACCES:
+				return l.unsearchable(r.Dev, d)
+			case err != nil:
 				return err
 			}
 			n.Ino, n.Type = l.stack.IDs.Number(st.Dev, st.Ino), uint8(st.Mode>>12)&15

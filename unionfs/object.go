@@ -17,7 +17,7 @@ func (fs *FS) pathFd(n *node) (int, error) {
 
 // pathFdLocked is pathFd for a caller that holds renameMu.
 func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
-	for range retries {
+	for try := range retries {
 		if pin := n.pin.Load(); pin >= 0 {
 			return sys.Dup(int(pin))
 		}
@@ -47,7 +47,7 @@ func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
 			fd, err = sys.PathAt(d.Fd, base)
 			d.Release()
 		}
-		if err != sys.ENOENT {
+		if err != sys.ENOENT && !fs.tryOther(n, err, try) {
 			return fd, err
 		}
 	}
@@ -68,7 +68,7 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 			return st, nil
 		}
 	}
-	for range retries {
+	for try := range retries {
 		if pin := n.pin.Load(); pin >= 0 {
 			return sys.StatAt(int(pin), "")
 		}
@@ -92,11 +92,18 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		if st, err = n.tree.stack.Upper.Stat(p); err == nil {
 			return fs.countNames(n, e, st)
 		}
-		if err != sys.ENOENT {
+		if err != sys.ENOENT && !fs.tryOther(n, err, try) {
 			return st, err
 		}
 	}
 	return st, err
+}
+
+// tryOther tells whether n may be reached by another of its names: a plain user's
+// daemon is not let into a directory that its owner closed, and the caller came by
+// a name in an open one. Each name is tried once, up to the bound of retries.
+func (fs *FS) tryOther(n *node, err error, try int) bool {
+	return err == sys.EACCES && fs.table.turn(n, try)
 }
 
 // countNames sets the link count that the union shows.

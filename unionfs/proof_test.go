@@ -76,15 +76,7 @@ func TestModel(t *testing.T) {
 }
 
 func TestConcurrent(t *testing.T) {
-	for _, w := range worlds() {
-		if w.user {
-			continue // not equal yet: docs/semantics.md, "Known faults"
-		}
-		t.Run(w.name, func(t *testing.T) {
-			w.need(t)
-			concurrent(t, w)
-		})
-	}
+	eachWorld(t, concurrent)
 }
 
 func concurrent(t *testing.T, w world) {

@@ -166,6 +166,21 @@ func (t *table) pathLocked(n *node) (string, bool) {
 	return string(buf), true
 }
 
+// turn makes the next known name of n its first, unless that many turns went through all.
+func (t *table) turn(n *node, turns int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	more := n.others()
+	if turns >= len(more) {
+		return false
+	}
+	first := n.at
+	n.at = more[0]
+	copy(more, more[1:])
+	more[len(more)-1] = first
+	return true
+}
+
 // place returns one known name of n.
 func (t *table) place(n *node) (name, bool) {
 	t.mu.Lock()

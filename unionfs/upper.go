@@ -180,7 +180,7 @@ func (fs *FS) linkName(n *node) error {
 	if !ok || !fs.table.has(n, at.dir, at.name) {
 		return nil
 	}
-	return fs.keepTimes(n.tree, dir, func() error { return fs.linkUp(n, at.dir, dir, at.name) })
+	return fs.linkUp(n, at.dir, dir, at.name)
 }
 
 // keepTimes restores the times of the upper directory dir after a change that no user made.
@@ -252,7 +252,7 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
-// moved or removed. Caller holds renameMu and dir's dirMu (or renameMu for writing).
+// moved or removed, which may yet be refused, or its directory moves. Caller holds renameMu and dir's dirMu (or renameMu for writing).
 func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	e := n.entry.Load()
 	if e.Index() == "" {
@@ -272,7 +272,7 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	if err != nil {
 		return err
 	}
-	return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower)
+	return fs.keepTimes(n.tree, at, func() error { return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower) })
 }
 
 // lowerNlinkAt is the link count of the lower object that shows as nm in dir.

@@ -1,0 +1,144 @@
+package unionfs_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite/startree"
+)
+
+// userUnion is a plain user's union of one lower, made by fill as his.
+func userUnion(t *testing.T, fill func(lower string) error) (union string, as func(func() error) error, remount func() error) {
+	t.Helper()
+	fuseForAll(t)
+	w := world{connection: connection{io: unionfs.IOOpen}, user: true, marks: startree.UserXattr}
+	b, s, err := w.build(t, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	as = func(do func() error) (err error) {
+		s.Look(func() { err = do() })
+		return err
+	}
+	lower := filepath.Join(b.lowers[0], "made")
+	if err := errors.Join(b.stop(), os.Mkdir(lower, 0o755), os.Chown(lower, plainUser, plainUser)); err != nil {
+		t.Fatal(err)
+	}
+	if err := as(func() error { return fill(lower) }); err != nil {
+		t.Fatal(err)
+	}
+	if b.before, err = b.hash(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.start(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(s.Union, "made"), as, s.Remount
+}
+
+// TestListUnsearchable: of a directory that its owner may read and not search (mode 0400) a plain
+// user's daemon could give no listing (EACCES), because it looked at each name.
+func TestListUnsearchable(t *testing.T) {
+	names := []string{"dir", "dir2", "file", "made", "white"}
+	union, as, remount := userUnion(t, func(lower string) error {
+		return errors.Join(os.MkdirAll(lower+"/d/dir", 0o755), os.Mkdir(lower+"/d/dir2", 0o755), os.WriteFile(lower+"/d/file", nil, 0o644),
+			os.WriteFile(lower+"/d/white", nil, 0o644), os.Mkdir(lower+"/closed", 0o755), os.Mkdir(lower+"/closed/dir", 0o755), os.Chmod(lower+"/closed", 0o400))
+	})
+	err := as(func() error {
+		return errors.Join(os.WriteFile(union+"/d/file", []byte("changed"), 0o644), os.Chmod(union+"/d/dir", 0o700),
+			os.WriteFile(union+"/d/made", nil, 0o600), os.Chmod(union+"/d", 0o400))
+	})
+	if err == nil {
+		err = remount()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string][]string{"d": names, "closed": {"dir"}} {
+		var got []string
+		err := as(func() error {
+			f, err := os.Open(filepath.Join(union, dir))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			got, err = f.Readdirnames(-1)
+			return err
+		})
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v; want %q", dir, got, err, want)
+		}
+	}
+}
+
+// TestMovedWholeKeepsTimes: a directory that was copied up whole, to be renamed, showed the time of
+// that if it held a hard link: the link's second name came to it as if a user had made it.
+func TestMovedWholeKeepsTimes(t *testing.T) {
+	old := unix.NsecToTimespec(1_000_000_000_123_456_789)
+	union, as, _ := userUnion(t, func(lower string) error {
+		err := errors.Join(os.Mkdir(lower+"/d", 0o755), os.Mkdir(lower+"/d/sub", 0o755), os.WriteFile(lower+"/d/a", []byte("linked"), 0o644),
+			os.Link(lower+"/d/a", lower+"/d/b"), os.Link(lower+"/d/a", lower+"/d/sub/c"))
+		for _, dir := range []string{"d/sub", "d"} {
+			err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(lower, dir), []unix.Timespec{old, old}, 0))
+		}
+		return err
+	})
+	err := as(func() error {
+		if err := os.Rename(union+"/d", union+"/e"); err != nil {
+			return err
+		}
+		var err error
+		for _, dir := range []string{"e/sub", "e"} {
+			var st unix.Stat_t
+			err = errors.Join(err, unix.Stat(filepath.Join(union, dir), &st))
+			if st.Mtim != old {
+				err = errors.Join(err, fmt.Errorf("%s: mtime %v, was %v", dir, st.Mtim, old))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReachedByOtherName: a file with two names was not reached by either (EACCES) once its owner
+// closed the directory of the one that was looked up first.
+func TestReachedByOtherName(t *testing.T) {
+	union, as, _ := userUnion(t, func(lower string) error { return os.WriteFile(lower+"/low", nil, 0o644) })
+	err := as(func() error {
+		err := errors.Join(os.Mkdir(union+"/closed", 0o755), os.Mkdir(union+"/open", 0o755), os.WriteFile(union+"/closed/f", []byte("x"), 0o644))
+		for i := range 3 {
+			err = errors.Join(err, os.Link(union+"/closed/f", fmt.Sprintf("%s/closed/f%d", union, i)))
+		}
+		return errors.Join(err, os.Link(union+"/closed/f", union+"/open/f"), os.Chmod(union+"/closed", 0))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = as(func() error {
+		file := union + "/open/f"
+		_, list := unix.Listxattr(file, nil)
+		data, read := os.ReadFile(file)
+		if string(data) != "x" {
+			read = errors.Join(read, fmt.Errorf("read %q", data))
+		}
+		return errors.Join(list, read, os.Chmod(file, 0o600), unix.Setxattr(file, "user.a", nil, 0), os.Truncate(file, 10), os.Rename(file, file+"2"))
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
