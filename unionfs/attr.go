@@ -60,7 +60,7 @@ func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 	n := c.node(in.NodeId)
 	st, err := c.fs.stat(n)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "stat", err)
 	}
 	out.SetTimeout(c.fs.validity(n.tree))
 	n.fillAttr(&st, &out.Attr)
@@ -71,11 +71,11 @@ func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 func (c *conn) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := c.node(in.NodeId)
 	if err := c.fs.setAttr(n, in); err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "change attributes of", err)
 	}
 	st, err := c.fs.stat(n)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "change attributes of", err)
 	}
 	out.SetTimeout(c.fs.validity(n.tree))
 	n.fillAttr(&st, &out.Attr)

@@ -103,7 +103,7 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Statu
 	}
 	names, err := c.fs.readNames(dir, in.Offset == 0)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(dir, "list", err)
 	}
 	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}) {
 		return fuse.OK
@@ -184,15 +184,15 @@ func (c *conn) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	}
 	p, err := c.fs.pathFd(n)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "sync", err)
 	}
 	defer sys.Close(p)
 	fd, err := sys.Reopen(p, sys.O_RDONLY|sys.O_DIRECTORY)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "sync", err)
 	}
 	defer sys.Close(fd)
-	return c.fs.status(sys.SyncFd(fd, in.FsyncFlags&1 != 0))
+	return c.fs.failed(n, "sync", sys.SyncFd(fd, in.FsyncFlags&1 != 0))
 }
 
 // lists bounds how many names of listings stay in memory.

@@ -29,10 +29,16 @@ func (fs *FS) status(err error) fuse.Status {
 func grave(e syscall.Errno) bool {
 	switch e {
 	case syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EUCLEAN, syscall.ESTALE, syscall.EMFILE,
-		syscall.ENFILE, syscall.ENOMEM, syscall.EBADF, syscall.EFAULT:
+		syscall.ENFILE, syscall.ENOMEM, syscall.EBADF, syscall.EFAULT,
+		syscall.ENOTCONN, syscall.ECONNABORTED, syscall.ETIMEDOUT, syscall.EHOSTDOWN: // a layer's server is gone
 		return true
 	}
 	return false
+}
+
+// failed is status for an operation on n.
+func (fs *FS) failed(n *node, op string, err error) fuse.Status {
+	return fs.status(fs.named(n, op, err))
 }
 
 // named adds operation and path to an error that a log line may be made of.

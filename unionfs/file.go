@@ -77,7 +77,7 @@ func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 	}
 	d, err := c.fs.openShared(n, in.Flags)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "open", err)
 	}
 	c.fs.openNew(n, d, out)
 	return fuse.OK
@@ -230,7 +230,7 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 	n := c.node(in.NodeId)
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read", err)
 	}
 	defer d.release()
 	if now {
@@ -244,7 +244,7 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 	}
 	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
 	if err != nil {
-		return 0, c.fs.status(c.fs.named(n, "read", err))
+		return 0, c.fs.failed(n, "read", err)
 	}
 	return got, fuse.OK
 }
@@ -254,11 +254,11 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
 	if err := c.fs.change(n, cow.Whole); err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "write", err)
 	}
 	d, err := c.fs.fileOf(n, in.Fh, true, true)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "write", err)
 	}
 	defer d.release()
 	flags := 0
@@ -275,7 +275,7 @@ func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 		err = dropSetid(d.fd)
 	}
 	if err != nil && done == 0 {
-		return 0, c.fs.status(c.fs.named(n, "write", err))
+		return 0, c.fs.failed(n, "write", err)
 	}
 	return uint32(done), fuse.OK
 }
@@ -314,55 +314,56 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 		d, err = c.fs.fileOf(n, in.Fh, true, false)
 	}
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "sync", err)
 	}
 	defer d.release()
-	return c.fs.status(c.fs.named(n, "sync", sys.SyncFd(d.fd, in.FsyncFlags&1 != 0)))
+	return c.fs.failed(n, "sync", sys.SyncFd(d.fd, in.FsyncFlags&1 != 0))
 }
 
 // Lseek finds data and holes.
 func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	d, err := c.fs.fileOf(c.node(in.NodeId), in.Fh, true, false)
+	n := c.node(in.NodeId)
+	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "seek in", err)
 	}
 	defer d.release()
 	off, err := sys.Seek(d.fd, int64(in.Offset), int(in.Whence))
 	out.Offset = uint64(off)
-	return c.fs.status(err)
+	return c.fs.failed(n, "seek in", err)
 }
 
 // Fallocate reserves, zeroes or punches.
 func (c *conn) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	n := c.node(in.NodeId)
 	if err := c.fs.change(n, cow.Whole); err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "fallocate", err)
 	}
 	d, err := c.fs.fileOf(n, in.Fh, true, true)
 	if err != nil {
-		return c.fs.status(err)
+		return c.fs.failed(n, "fallocate", err)
 	}
 	defer d.release()
 	err = sys.Fallocate(d.fd, in.Mode, int64(in.Offset), int64(in.Length))
-	return c.fs.status(dropSetidFor(in.Uid, d.fd, err))
+	return c.fs.failed(n, "fallocate", dropSetidFor(in.Uid, d.fd, err))
 }
 
 // CopyFileRange copies inside the file system, by reflink where there is one.
 func (c *conn) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
 	from, to := c.node(in.NodeId), c.node(in.NodeIdOut)
 	if err := c.fs.change(to, cow.Whole); err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(to, "copy to", err)
 	}
 	dst, err := c.fs.fileOf(to, in.FhOut, true, true)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(to, "copy to", err)
 	}
 	defer dst.release()
 	src, err := c.fs.fileOf(from, in.FhIn, true, false)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(from, "copy from", err)
 	}
 	defer src.release()
 	n, err := sys.CopyRange(src.fd, int64(in.OffIn), dst.fd, int64(in.OffOut), int(min(in.Len, 1<<30)))
-	return uint32(n), c.fs.status(dropSetidFor(in.Uid, dst.fd, err))
+	return uint32(n), c.fs.failed(to, "copy to", dropSetidFor(in.Uid, dst.fd, err))
 }

@@ -86,11 +86,12 @@ func (c *conn) Forget(id, count uint64) {
 
 // Readlink reads a symbolic link.
 func (c *conn) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
-	fd, err := c.fs.pathFd(c.node(in.NodeId))
+	n := c.node(in.NodeId)
+	fd, err := c.fs.pathFd(n)
 	if err != nil {
-		return nil, c.fs.status(err)
+		return nil, c.fs.failed(n, "read link", err)
 	}
 	defer sys.Close(fd)
 	target, err := sys.ReadlinkAt(fd, "")
-	return []byte(target), c.fs.status(err)
+	return []byte(target), c.fs.failed(n, "read link", err)
 }

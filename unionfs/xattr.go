@@ -26,19 +26,19 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	n := c.node(in.NodeId)
 	attr, err := c.fs.stored(n, attr)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	fd, err := c.fs.pathFd(n)
 	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	defer sys.Close(fd)
 	v, err := sys.GetXattrFd(fd, attr)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	return answer(v, dest)
 }
@@ -60,12 +60,12 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 		return 0, fuse.OK
 	}
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	defer sys.Close(fd)
 	names, err := sys.ListXattrFd(fd)
 	if err != nil {
-		return 0, c.fs.status(err)
+		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	var out []byte
 	for _, stored := range names {
@@ -85,7 +85,7 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 // SetXAttr sets an attribute. An ACL that a user outside the file's group sets
 // takes setgid away (posix_acl_update_mode); who that is the kernel tells.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
-	return c.fs.status(c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
+	return c.fs.failed(c.node(in.NodeId), "change attributes of", c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
 		err := sys.SetXattrFd(fd, stored, data, int(in.Flags))
 		if err != nil || in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID == 0 {
 			return err
@@ -104,7 +104,7 @@ func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fu
 	if err == nil && attr == "security.capability" {
 		c.node(in.NodeId).use().capsGone.Store(true)
 	}
-	return c.fs.status(err)
+	return c.fs.failed(c.node(in.NodeId), "change attributes of", err)
 }
 
 func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored string) error) error {

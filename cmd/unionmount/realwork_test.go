@@ -106,7 +106,7 @@ func fioJob(t *testing.T, dir, engine string) {
 		size = "512m"
 	}
 	mustRun(t, "fio", "--name=verify", "--directory="+dir, "--size="+size, "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine="+engine,
-		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--randrepeat=1", "--group_reporting", "--output="+dir+"/report")
+		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1", "--group_reporting", "--output="+dir+"/report")
 }
 
 func TestFio(t *testing.T) {
