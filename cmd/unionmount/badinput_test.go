@@ -103,7 +103,7 @@ func TestBadInput(t *testing.T) {
 		{"upper and read-only", 2, func(s *site, r *request) []string { r.flags = []string{"-r"}; return nil }},
 	}
 	for _, c := range cases {
-		t.Run(c.what, func(t *testing.T) {
+		aside(t, c.what, func(t *testing.T) {
 			s := newSite(t, 1)
 			write(t, s.lowers[0]+"/file", "x")
 			mkdir(t, s.lowers[0]+"/dir")
@@ -136,7 +136,7 @@ func TestBadInput(t *testing.T) {
 			if out := s.must("ls", "-aq"); out != "" {
 				t.Errorf("a record is left: %q", out)
 			}
-			if p := processesOf(suite.dir); len(p) > 0 {
+			if p := processesOf(s.dir); len(p) > 0 {
 				t.Errorf("processes are left: %v", p)
 			}
 		})

@@ -32,7 +32,7 @@ func asEveryStack(t *testing.T, build func(top, bottom string), check func(t *te
 	t.Helper()
 	for _, kind := range []string{"as a lower", "as the upper"} {
 		for _, io := range []string{"cached", "open"} {
-			t.Run(kind+" "+io, func(t *testing.T) {
+			aside(t, kind+" "+io, func(t *testing.T) {
 				s := newSite(t, 2)
 				top := s.lowers[0]
 				if kind == "as the upper" {
@@ -66,7 +66,7 @@ func TestWhiteoutForms(t *testing.T) {
 		},
 	}
 	for form, hide := range forms {
-		t.Run(form, func(t *testing.T) {
+		aside(t, form, func(t *testing.T) {
 			asEveryStack(t, func(top, _ string) {
 				for _, n := range []string{"gone", "file-gone", "link-gone", "never-was"} {
 					hide(top, n)
@@ -96,7 +96,7 @@ func TestOpaqueForms(t *testing.T) {
 		},
 	}
 	for form, close := range forms {
-		t.Run(form, func(t *testing.T) {
+		aside(t, form, func(t *testing.T) {
 			asEveryStack(t, func(top, _ string) {
 				write(t, top+"/opaque/both", "top")
 				write(t, top+"/opaque/new/deep", "top")
@@ -120,7 +120,7 @@ func TestOpaqueForms(t *testing.T) {
 
 func TestRedirectForms(t *testing.T) {
 	for form, target := range map[string]string{"absolute": "/renamed", "relative": "renamed", "deep": "/emptied/inner"} {
-		t.Run(form, func(t *testing.T) {
+		aside(t, form, func(t *testing.T) {
 			asEveryStack(t, func(top, _ string) {
 				write(t, top+"/new-name/both", "top")
 				must(t, unix.Setxattr(top+"/new-name", "trusted.overlay.redirect", []byte(target), 0))
@@ -151,7 +151,7 @@ mkdir twice; touch twice/a; rm -rf twice; mkdir twice; setfattr -n user.mine -v 
 func readForeign(t *testing.T, script string, mount func(s *site, at string), flags ...string) {
 	t.Helper()
 	for _, kind := range []string{"as the upper", "as a lower"} {
-		t.Run(kind, func(t *testing.T) {
+		aside(t, kind, func(t *testing.T) {
 			s := newSite(t, 1)
 			base(t, s.lowers[0])
 			at := s.dir + "/foreign"
@@ -188,7 +188,7 @@ func TestFormsOfTheKernel(t *testing.T) {
 		"index and redirect": {"index=on,redirect_dir=on"},
 		"userxattr":          {"userxattr"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		aside(t, name, func(t *testing.T) {
 			script := changes
 			if strings.Contains(options[0], "redirect_dir=on") {
 				script += "\nmv renamed moved; rm moved/both; mv moved kept/moved; mkdir renamed\n"
@@ -205,7 +205,7 @@ func TestFormsOfTheKernel(t *testing.T) {
 func TestFormsOfFuseOverlayfs(t *testing.T) {
 	need(t, "fuse-overlayfs", "setfattr")
 	for name, environment := range map[string]string{"devices": "", "files": "FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT=1"} {
-		t.Run(name, func(t *testing.T) {
+		aside(t, name, func(t *testing.T) {
 			readForeign(t, changes, func(s *site, at string) {
 				cmd := command(t, "fuse-overlayfs", "-o", fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", s.lowers[0], s.upper, s.work), at)
 				cmd.Env = append(os.Environ(), environment)

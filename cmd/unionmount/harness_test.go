@@ -218,20 +218,6 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// eachIO runs a test on both contracts with the kernel.
-func eachIO(t *testing.T, test func(t *testing.T, io string)) {
-	for _, io := range []string{"cached", "open"} {
-		t.Run(io, func(t *testing.T) { test(t, io) })
-	}
-}
-
-// eachWay runs a test with both ways into a volume.
-func eachWay(t *testing.T, test func(t *testing.T, way string)) {
-	for _, way := range []string{"bind", "fuse"} {
-		t.Run(way, func(t *testing.T) { test(t, way) })
-	}
-}
-
 // record is what inspect prints of a mount.
 type record struct {
 	Name, State string
@@ -272,7 +258,8 @@ func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// processesOf lists the processes whose program or arguments name dir.
+// processesOf lists the processes whose program or arguments name dir, and the
+// daemons whose log lies in it: they have neither.
 func processesOf(dir string) []int {
 	var found []int
 	all, _ := filepath.Glob("/proc/[0-9]*")
@@ -283,7 +270,9 @@ func processesOf(dir string) []int {
 		}
 		exe, _ := os.Readlink(p + "/exe")
 		args, _ := os.ReadFile(p + "/cmdline")
-		if (strings.HasPrefix(exe, dir+"/") || bytes.Contains(args, []byte(dir+"/"))) && !ended(pid) {
+		log, _ := os.Readlink(p + "/fd/2")
+		named := strings.HasPrefix(exe, dir+"/") || bytes.Contains(args, []byte(dir+"/")) || strings.HasPrefix(log, dir+"/")
+		if named && !ended(pid) {
 			found = append(found, pid)
 		}
 	}

@@ -34,7 +34,7 @@ func (s *site) options(more ...string) string {
 // served finds the daemon of a mount that has no record: the only one of this test.
 func (s *site) served() int {
 	s.t.Helper()
-	found := processesOf(suite.dir)
+	found := processesOf(s.dir)
 	if len(found) != 1 {
 		s.t.Fatalf("want one daemon, have the processes %v", found)
 	}
@@ -73,7 +73,7 @@ func TestHelperNames(t *testing.T) {
 			if name == "unionmount" && form == "containerd" {
 				continue // no subcommand and -o present: covered by the other forms
 			}
-			t.Run(name+" "+form, func(t *testing.T) {
+			aside(t, name+" "+form, func(t *testing.T) {
 				s := small(t)
 				s.guard()
 				if r := s.as(name, args(s)...); r.code != 0 || r.err != nil {
@@ -136,7 +136,7 @@ func TestHelperEscapes(t *testing.T) {
 
 func TestHelperOptions(t *testing.T) {
 	refused := func(code int, option string, words ...string) {
-		t.Run(option, func(t *testing.T) {
+		aside(t, option, func(t *testing.T) {
 			s := small(t)
 			r := s.as("fuse-overlayfs", "-o", s.options(option), s.mnt)
 			checkRefusal(t, r, code, words, []string{option})
@@ -161,7 +161,7 @@ func TestHelperOptions(t *testing.T) {
 		"static_nlink", "fsname=x", "allow_other", "default_permissions", "dev", "nodev", "suid", "nosuid", "exec", "noexec",
 		"noatime", "relatime", "private", "rprivate", "slave", "rw", "defaults", "nofail", "_netdev", "x-systemd.automount", "fsync=0",
 	} {
-		t.Run(option, func(t *testing.T) {
+		aside(t, option, func(t *testing.T) {
 			s := small(t)
 			if r := s.as("fuse-overlayfs", "-o", s.options(option), s.mnt); r.code != 0 || r.err != nil {
 				t.Fatalf("%s is refused: %s", option, r)

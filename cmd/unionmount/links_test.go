@@ -98,7 +98,7 @@ func TestLinksStayLinked(t *testing.T) {
 			if overFUSE {
 				what += " over FUSE"
 			}
-			t.Run(what, func(t *testing.T) {
+			aside(t, what, func(t *testing.T) {
 				s := linked(t)
 				if overFUSE {
 					s.throughFUSE()

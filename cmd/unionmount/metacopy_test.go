@@ -179,7 +179,7 @@ func TestMetacopyWithoutData(t *testing.T) {
 			if kind == "upper" && what == "a mark of anybody's" {
 				continue // an upper's marks are in one namespace: elsewhere it is a program's attribute
 			}
-			t.Run(kind+", "+what, func(t *testing.T) {
+			aside(t, kind+", "+what, func(t *testing.T) {
 				s := newSite(t, 1)
 				write(t, s.lowers[0]+"/same", strings.Repeat("x", 10_000))
 				write(t, s.lowers[0]+"/other", "other")

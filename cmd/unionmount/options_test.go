@@ -15,7 +15,7 @@ import (
 func TestOptionsTakeEffect(t *testing.T) {
 	need(t, "setfacl")
 	with := func(option string, check func(t *testing.T, s *site)) {
-		t.Run(option, func(t *testing.T) {
+		aside(t, option, func(t *testing.T) {
 			s := small(t)
 			write(t, s.lowers[0]+"/d/f", "x")
 			mkdir(t, s.lowers[0]+"/d/sub")

@@ -147,7 +147,7 @@ func TestPrivilegeBitsGo(t *testing.T) {
 
 // TestUmaskAndSetgid: modes under each umask; group and bit inherited from setgid directories, lower and upper.
 func TestUmaskAndSetgid(t *testing.T) {
-	eachIO(t, func(t *testing.T, io string) {
+	eachIOInTurn(t, func(t *testing.T, io string) {
 		bothSides(t, io, func(base string) {
 			mkdir(t, base+"/setgid")
 			must(t, os.Chown(base+"/setgid", 0, 777))
@@ -270,7 +270,7 @@ func TestSetgidGoesWithAnACL(t *testing.T) {
 // TestDefaultACL: what is made in a directory with a default ACL inherits it, whatever the umask says.
 func TestDefaultACL(t *testing.T) {
 	need(t, "setfacl")
-	eachIO(t, func(t *testing.T, io string) {
+	eachIOInTurn(t, func(t *testing.T, io string) {
 		bothSides(t, io, func(base string) {
 			for _, d := range []string{"d", "e"} {
 				mkdir(t, base+"/"+d)

@@ -46,7 +46,7 @@ cd ..; rm -rf second; git -C base log --oneline > /dev/null`)
 
 // TestGoBuild: this project is built in the union, from a lower layer, and what was built runs there.
 func TestGoBuild(t *testing.T) {
-	eachIO(t, func(t *testing.T, io string) {
+	eachIOInTurn(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
 		mustShell(t, suite.module, `tar -cf - --exclude=./.git --exclude=./bin . | tar -xf - -C `+s.lowers[0])
 		s.mount("--io", io)

@@ -68,11 +68,10 @@ func (s *site) end() {
 	}
 	s.verifyLowers()
 	detachBelow(s.dir)
-	// The tests run one by one, so every process of theirs is this test's.
-	for end := time.Now().Add(patience); len(processesOf(suite.dir)) > 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); len(processesOf(s.dir)) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			s.t.Errorf("processes outlive the unmounting of everything: %v", processesOf(suite.dir))
-			for _, p := range processesOf(suite.dir) {
+			s.t.Errorf("processes outlive the unmounting of everything: %v", processesOf(s.dir))
+			for _, p := range processesOf(s.dir) {
 				unix.Kill(p, unix.SIGKILL)
 			}
 			break

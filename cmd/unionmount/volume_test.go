@@ -355,7 +355,7 @@ func TestAllVolumesOrNothing(t *testing.T) {
 		wantListing(t, s.upper)
 		wantListing(t, s.work)
 		wantListing(t, s.dir, before...)
-		if p := processesOf(suite.dir); len(p) > 0 {
+		if p := processesOf(s.dir); len(p) > 0 {
 			t.Errorf("processes are left: %v", p)
 		}
 		s.mountVolumes(way, "first:/a", "third:/c")

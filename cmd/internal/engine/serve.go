@@ -90,12 +90,12 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 	if err := s.attachVolumes(union); err != nil {
 		return errors.Join(err, union.Close())
 	}
+	caught := catchSignals() // before anybody sees the mount: to be killed now would leave it
 	if err := union.Mount(r.Mountpoint); err != nil {
 		return errors.Join(blame("mount "+r.Mountpoint, err), union.Close())
 	}
 	s.state.Transport = union.Transport()
 	s.log.Info("mounted", "io", s.state.IO, "transport", s.state.Transport)
-	caught := catchSignals() // before anybody hears that we serve
 	if err := s.attach(ready); err != nil {
 		err = errors.Join(err, unmountAll(s.state, s.lease.path, true))
 		for _, m := range slices.Backward(s.made) {
