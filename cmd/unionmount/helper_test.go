@@ -35,6 +35,9 @@ func (s *site) options(more ...string) string {
 func (s *site) served() int {
 	s.t.Helper()
 	found := processesOf(s.dir)
+	if len(found) == 0 { // installed has its root elsewhere; nothing runs beside such a test
+		found = processesOf(suite.dir)
+	}
 	if len(found) != 1 {
 		s.t.Fatalf("want one daemon, have the processes %v", found)
 	}
