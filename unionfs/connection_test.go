@@ -11,28 +11,33 @@ import (
 
 // connection is one way for a union to talk to the kernel: a contract and a transport.
 type connection struct {
-	io   unionfs.IO
-	ring bool
+	io      unionfs.IO
+	ring    bool
+	through bool // nothing that is written is held back
 }
 
 // connections are those that every suite runs on.
 func connections() []connection {
-	c := []connection{{unionfs.IOCached, false}, {unionfs.IOOpen, false}, {unionfs.IOCached, true}}
+	c := []connection{{io: unionfs.IOCached}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true}}
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
-		c = append(c, connection{unionfs.IOOpen, true})
+		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached, through: true})
 	}
 	return c
 }
 
 func (c connection) String() string {
+	name := string(c.io)
 	if c.ring {
-		return string(c.io) + "-io_uring"
+		name += "-io_uring"
 	}
-	return string(c.io)
+	if c.through {
+		name += "-through"
+	}
+	return name
 }
 
 func (c connection) config(cfg unionfs.Config) unionfs.Config {
-	cfg.IO, cfg.NoRing = c.io, !c.ring
+	cfg.IO, cfg.NoRing, cfg.WriteThrough = c.io, !c.ring, c.through
 	return cfg
 }
 

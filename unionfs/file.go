@@ -323,6 +323,9 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 // Lseek finds data and holes.
 func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
 	n := c.node(in.NodeId)
+	if err := c.fs.fetchWritten(n, int64(in.Offset)); err != nil {
+		return c.fs.failed(n, "seek in", err)
+	}
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
 		return c.fs.failed(n, "seek in", err)
@@ -331,6 +334,15 @@ func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fu
 	off, err := sys.Seek(d.fd, int64(in.Offset), int(in.Whence))
 	out.Offset = uint64(off)
 	return c.fs.failed(n, "seek in", err)
+}
+
+// fetchWritten has the kernel hand over what it holds back of n's data from off
+// on. It does so by itself before all requests but LSEEK (fuse_lseek).
+func (fs *FS) fetchWritten(n *node, off int64) error {
+	if !fs.writeback() || n.tree.writer == nil {
+		return nil
+	}
+	return fs.server.InvalidateInode(n.id, off, 0)
 }
 
 // Fallocate reserves, zeroes or punches.
