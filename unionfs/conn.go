@@ -85,12 +85,6 @@ func (fs *FS) source() string {
 // routed tells whether a volume's data goes through this connection.
 func (fs *FS) routed() bool { return fs.cfg.IO == IOOpen && len(fs.trees) > 1 }
 
-// writeback tells whether the kernel may hold back what is written, and keeps size
-// and times of files itself: for that nobody else may change them.
-func (fs *FS) writeback() bool {
-	return fs.cfg.IO == IOCached && !fs.cfg.WriteThrough && !fs.cfg.Coherent
-}
-
 // forwardsLocks: locks on a volume must meet those of other mounts and of the host.
 func (fs *FS) forwardsLocks() bool { return fs.routed() }
 

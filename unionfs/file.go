@@ -252,6 +252,14 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 // Write writes data. The kernel has appended already in the union, whose size
 // it knows; on a volume another may have written since, so the file itself appends.
 func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	done, status := c.write(in, data)
+	if !status.Ok() && in.WriteFlags&fuse.WRITE_CACHE != 0 {
+		c.fs.lost(c.node(in.NodeId), in, status)
+	}
+	return done, status
+}
+
+func (c *conn) write(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
 	if err := c.fs.change(n, cow.Whole); err != nil {
 		return 0, c.fs.failed(n, "write", err)
@@ -271,6 +279,7 @@ func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 		}
 	}
 	done, err := c.fs.pwrite(d, in, data, flags)
+	c.fs.held.arrived(int64(done))
 	if err == nil && in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		err = dropSetid(d.fd)
 	}
@@ -334,15 +343,6 @@ func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fu
 	off, err := sys.Seek(d.fd, int64(in.Offset), int(in.Whence))
 	out.Offset = uint64(off)
 	return c.fs.failed(n, "seek in", err)
-}
-
-// fetchWritten has the kernel hand over what it holds back of n's data from off
-// on. It does so by itself before all requests but LSEEK (fuse_lseek).
-func (fs *FS) fetchWritten(n *node, off int64) error {
-	if !fs.writeback() || n.tree.writer == nil {
-		return nil
-	}
-	return fs.server.InvalidateInode(n.id, off, 0)
 }
 
 // Fallocate reserves, zeroes or punches.

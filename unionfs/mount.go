@@ -29,27 +29,8 @@ func (fs *FS) Mount(mountpoint string) error {
 		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), sys.DetachMount(mountpoint))
 	}
 	fs.mounted.Store(true)
-	if fs.writeback() {
-		if err := holdMore(mountpoint); err != nil {
-			fs.cfg.Log.Info("the kernel holds back little of what is written", "error", err)
-		}
-	}
+	fs.holdBack(mountpoint)
 	return nil
-}
-
-// holdMore lets the kernel hold back as much of what is written here as anywhere.
-// A FUSE mount gets a hundredth of that, since its server may be anybody's (fuse_bdi_init).
-func holdMore(mountpoint string) error {
-	fd, err := sys.Open(mountpoint, sys.O_PATH)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", mountpoint, err)
-	}
-	defer sys.Close(fd)
-	st, err := sys.StatFd(fd)
-	if err != nil {
-		return fmt.Errorf("stat %s: %w", mountpoint, err)
-	}
-	return sys.WidenWriteback(st.Dev)
 }
 
 // Transport tells how requests arrive, once mounted: "device" or "io_uring".

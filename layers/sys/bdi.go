@@ -1,22 +1,25 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 )
 
-// WidenWriteback lifts the limits that a filesystem of its own device number has on
-// what the kernel holds back of its writes: the share (max_ratio, percent) and, where
-// the kernel has that file (Linux 6.2), that it is kept below the limit of all
-// (strict_limit). Needs root; see Documentation/ABI/testing/sysfs-class-bdi.
-func WidenWriteback(dev uint64) error {
+// LimitWriteback bounds what the kernel holds back of the writes to the filesystem
+// with the device number dev, in bytes; a bound above the one for all filesystems
+// leaves only that. Needs root and Linux 6.2: see
+// Documentation/ABI/testing/sysfs-class-bdi.
+func LimitWriteback(dev uint64, bytes int64) error {
 	dir := fmt.Sprintf("/sys/class/bdi/%d:%d/", Major(dev), Minor(dev))
-	if err := os.WriteFile(dir+"max_ratio", []byte("100"), 0); err != nil {
+	set := func(file, value string) error { return os.WriteFile(dir+file, []byte(value), 0) }
+	err := set("max_bytes", strconv.FormatInt(bytes, 10))
+	if errors.Is(err, EINVAL) { // more than all may hold back together (bdi_check_pages_limit)
+		return errors.Join(set("max_ratio", "100"), set("strict_limit", "0"))
+	}
+	if err != nil {
 		return err
 	}
-	err := os.WriteFile(dir+"strict_limit", []byte("0"), 0)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	return err
+	return set("strict_limit", "1")
 }
