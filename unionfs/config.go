@@ -47,16 +47,16 @@ type Config struct {
 	Work    string   // staging directory on Upper's filesystem; required with Upper
 	Volumes []Volume
 
-	IO           IO
-	Redirect     Redirect      // empty: on, but off in an upper whose marks are user.*
-	UserXattr    bool          // marks in user.overlay.* instead of trusted.overlay.*
-	Volatile     bool          // no sync at copy-up; a crash makes the upper refuse to mount
-	NoACL        bool          // POSIX ACLs are neither offered nor kept
-	StaticNlink  bool          // directories report nlink 1
-	Timeout      time.Duration // how long names and attributes stay cached; 0: the contract's own
-	Coherent     bool          // cache=off: nothing is cached beyond the request
-	NoRing       bool          // requests arrive by /dev/fuse, also where io_uring could be had
-	WriteThrough bool          // what is written reaches us before write(2) returns, also where the kernel could hold it back
+	IO          IO
+	Redirect    Redirect      // empty: on, but off in an upper whose marks are user.*
+	UserXattr   bool          // marks in user.overlay.* instead of trusted.overlay.*
+	Volatile    bool          // no sync at copy-up; a crash makes the upper refuse to mount
+	NoACL       bool          // POSIX ACLs are neither offered nor kept
+	StaticNlink bool          // directories report nlink 1
+	Timeout     time.Duration // how long names and attributes stay cached; 0: the contract's own
+	Coherent    bool          // cache=off: nothing is cached beyond the request
+	NoRing      bool          // requests arrive by /dev/fuse, also where io_uring could be had
+	Writeback   bool          // the kernel may hold back what is written, where it can (IOCached)
 
 	FSName     string   // source in /proc/mounts; empty: "unionmount"
 	AllowOther bool     // other users may enter (always so for root's mounts)

@@ -11,16 +11,16 @@ import (
 
 // connection is one way for a union to talk to the kernel: a contract and a transport.
 type connection struct {
-	io      unionfs.IO
-	ring    bool
-	through bool // nothing that is written is held back
+	io   unionfs.IO
+	ring bool
+	held bool // the kernel holds back what is written
 }
 
 // connections are those that every suite runs on.
 func connections() []connection {
-	c := []connection{{io: unionfs.IOCached}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true}}
+	c := []connection{{io: unionfs.IOCached}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true, held: true}}
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
-		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached, through: true})
+		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached, held: true}, connection{io: unionfs.IOCached, ring: true})
 	}
 	return c
 }
@@ -30,14 +30,14 @@ func (c connection) String() string {
 	if c.ring {
 		name += "-io_uring"
 	}
-	if c.through {
-		name += "-through"
+	if c.held {
+		name += "-writeback"
 	}
 	return name
 }
 
 func (c connection) config(cfg unionfs.Config) unionfs.Config {
-	cfg.IO, cfg.NoRing, cfg.WriteThrough = c.io, !c.ring, c.through
+	cfg.IO, cfg.NoRing, cfg.Writeback = c.io, !c.ring, c.held
 	return cfg
 }
 

@@ -253,8 +253,8 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 // it knows; on a volume another may have written since, so the file itself appends.
 func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	done, status := c.write(in, data)
-	if !status.Ok() && in.WriteFlags&fuse.WRITE_CACHE != 0 {
-		c.fs.lost(c.node(in.NodeId), in, status)
+	if in.WriteFlags&fuse.WRITE_CACHE != 0 && c.fs.writeback() {
+		c.fs.arrived(in, done, status)
 	}
 	return done, status
 }
@@ -279,7 +279,6 @@ func (c *conn) write(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 		}
 	}
 	done, err := c.fs.pwrite(d, in, data, flags)
-	c.fs.held.arrived(int64(done))
 	if err == nil && in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		err = dropSetid(d.fd)
 	}

@@ -13,7 +13,7 @@ import (
 // writeback tells whether the kernel may hold back what is written, and keeps size
 // and times of files itself: for that nobody else may change them.
 func (fs *FS) writeback() bool {
-	return fs.cfg.IO == IOCached && fs.cfg.Upper != "" && !fs.cfg.WriteThrough && !fs.cfg.Coherent
+	return fs.cfg.IO == IOCached && fs.cfg.Upper != "" && fs.cfg.Writeback && !fs.cfg.Coherent
 }
 
 // fetchWritten has the kernel hand over what it holds back of n's data from off
@@ -23,6 +23,14 @@ func (fs *FS) fetchWritten(n *node, off int64) error {
 		return nil
 	}
 	return fs.server.InvalidateInode(n.id, off, 0)
+}
+
+// arrived is told how the WRITE of data ended that the kernel held back.
+func (fs *FS) arrived(in *fuse.WriteIn, done uint32, status fuse.Status) {
+	fs.held.arrived(int64(done))
+	if !status.Ok() {
+		fs.lost(fs.table.get(in.NodeId), in, status)
+	}
 }
 
 // lost notes that data failed to arrive that write(2) had taken. The kernel tells

@@ -33,18 +33,18 @@ type Record struct {
 
 // Options are what -o says about a union.
 type Options struct {
-	Redirect     string
-	UserXattr    bool
-	Volatile     bool
-	NoACL        bool
-	StaticNlink  bool
-	WriteThrough bool // writeback=off
-	TimeoutMs    int64
-	Coherent     bool // --cache=off
-	FSName       string
-	AllowOther   bool
-	Words        []string // mount(8)'s
-	Ignored      []string // accepted, without a meaning here
+	Redirect    string
+	UserXattr   bool
+	Volatile    bool
+	NoACL       bool
+	StaticNlink bool
+	Writeback   bool // writeback=on
+	TimeoutMs   int64
+	Coherent    bool // --cache=off
+	FSName      string
+	AllowOther  bool
+	Words       []string // mount(8)'s
+	Ignored     []string // accepted, without a meaning here
 }
 
 func (r *Record) config() unionfs.Config {
@@ -52,8 +52,8 @@ func (r *Record) config() unionfs.Config {
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
-		WriteThrough: r.Options.WriteThrough,
-		Timeout:      time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
+		Writeback: r.Options.Writeback,
+		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
 }
