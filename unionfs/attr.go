@@ -58,6 +58,9 @@ func (fs *FS) fillFound(dir, n *node, st *sys.Stat, out *fuse.EntryOut) {
 // GetAttr answers stat(2) and fstat(2).
 func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := c.node(in.NodeId)
+	if status := n.reportLost(in); !status.Ok() {
+		return status
+	}
 	st, err := c.fs.stat(n)
 	if err != nil {
 		return c.fs.failed(n, "stat", err)

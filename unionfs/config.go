@@ -56,6 +56,7 @@ type Config struct {
 	Timeout     time.Duration // how long names and attributes stay cached; 0: the contract's own
 	Coherent    bool          // cache=off: nothing is cached beyond the request
 	NoRing      bool          // requests arrive by /dev/fuse, also where io_uring could be had
+	Writeback   bool          // the kernel may hold back what is written, where it can (IOCached)
 
 	FSName     string   // source in /proc/mounts; empty: "unionmount"
 	AllowOther bool     // other users may enter (always so for root's mounts)

@@ -60,6 +60,9 @@ func (fs *FS) settings() fuse.MountOptions {
 	if fs.cfg.Log.Enabled(context.Background(), -8) { // below debug: every request
 		o.Debug, o.Logger = true, nil
 	}
+	if fs.writeback() {
+		extra |= fuse.CAP_WRITEBACK_CACHE
+	}
 	if !fs.acl {
 		extra &^= fuse.CAP_DONT_MASK
 	}

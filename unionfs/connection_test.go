@@ -13,26 +13,31 @@ import (
 type connection struct {
 	io   unionfs.IO
 	ring bool
+	held bool // the kernel holds back what is written
 }
 
 // connections are those that every suite runs on.
 func connections() []connection {
-	c := []connection{{unionfs.IOCached, false}, {unionfs.IOOpen, false}, {unionfs.IOCached, true}}
+	c := []connection{{io: unionfs.IOCached}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true, held: true}}
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
-		c = append(c, connection{unionfs.IOOpen, true})
+		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached, held: true}, connection{io: unionfs.IOCached, ring: true})
 	}
 	return c
 }
 
 func (c connection) String() string {
+	name := string(c.io)
 	if c.ring {
-		return string(c.io) + "-io_uring"
+		name += "-io_uring"
 	}
-	return string(c.io)
+	if c.held {
+		name += "-writeback"
+	}
+	return name
 }
 
 func (c connection) config(cfg unionfs.Config) unionfs.Config {
-	cfg.IO, cfg.NoRing = c.io, !c.ring
+	cfg.IO, cfg.NoRing, cfg.Writeback = c.io, !c.ring, c.held
 	return cfg
 }
 

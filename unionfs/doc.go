@@ -8,11 +8,11 @@
 //	node.copyMu            one node at a time; held while staging; ancestors are finished first, never nested
 //	  FS.renameMu        read: derive an upper path, publish; write: rename only
 //	    node.dirMu       parent before child; two directories only with renameMu write-held
-//	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu
+//	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu, heldBack.mu
 //
-// Reads and writes of data hold no tree or node lock. No notification is ever
-// sent to the kernel: in the union nothing changes but through it, and nothing
-// of a volume is cached.
+// Reads and writes of data hold no tree or node lock. No notification is
+// sent to the kernel, but to fetch what it holds back (writeback.go): in the union
+// nothing changes but through it, and nothing of a volume is cached.
 //
 // A node's entry is an immutable value behind an atomic pointer; a copy-up ends
 // in one swap of it. A node's data is reached through descriptors that belong to

@@ -252,6 +252,14 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 // Write writes data. The kernel has appended already in the union, whose size
 // it knows; on a volume another may have written since, so the file itself appends.
 func (c *conn) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	done, status := c.write(in, data)
+	if in.WriteFlags&fuse.WRITE_CACHE != 0 && c.fs.writeback() {
+		c.fs.arrived(in, done, status)
+	}
+	return done, status
+}
+
+func (c *conn) write(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	n := c.node(in.NodeId)
 	if err := c.fs.change(n, cow.Whole); err != nil {
 		return 0, c.fs.failed(n, "write", err)
@@ -323,6 +331,9 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 // Lseek finds data and holes.
 func (c *conn) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
 	n := c.node(in.NodeId)
+	if err := c.fs.fetchWritten(n, int64(in.Offset)); err != nil {
+		return c.fs.failed(n, "seek in", err)
+	}
 	d, err := c.fs.fileOf(n, in.Fh, true, false)
 	if err != nil {
 		return c.fs.failed(n, "seek in", err)

@@ -29,6 +29,7 @@ type FS struct {
 	handles  handles
 	locks    lockFiles
 	lists    lists
+	held     heldBack
 
 	mounted atomic.Bool
 }

@@ -29,6 +29,7 @@ func (fs *FS) Mount(mountpoint string) error {
 		return errors.Join(fmt.Errorf("mount at %s: %w", mountpoint, err), sys.DetachMount(mountpoint))
 	}
 	fs.mounted.Store(true)
+	fs.holdBack(mountpoint)
 	return nil
 }
 

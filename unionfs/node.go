@@ -29,9 +29,10 @@ type node struct {
 type usedPart struct {
 	copyMu   sync.Mutex
 	data     nodeData
-	gone     atomic.Bool // the union has no name of it any more
-	capsGone atomic.Bool // its capabilities were removed last (attr.go)
-	more     []name      // known names beside node.at; guarded by table.mu
+	gone     atomic.Bool  // the union has no name of it any more
+	lost     atomic.Int32 // errno of a held back write that failed and was not reported; 0: none (writeback.go)
+	capsGone atomic.Bool  // its capabilities were removed last (attr.go)
+	more     []name       // known names beside node.at; guarded by table.mu
 }
 
 // dirPart is what only a directory needs: most nodes are files.

@@ -80,6 +80,7 @@ func fuseForAll(t *testing.T) {
 // run is a run of the model in this world.
 func (w world) run(fresh func() (*model.State, error), seed int64) model.Config {
 	cfg := model.Config{Fresh: fresh, Seed: seed, Root: !w.user, ACL: true, Allow: allowed}
+	cfg.HeldBack = w.held
 	if w.user {
 		cfg.Credentials = []*syscall.Credential{{Uid: plainUser, Gid: plainUser}}
 		cfg.Refused, cfg.Renumbers = notOwned, true

@@ -10,6 +10,9 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
+// capability is the attribute with a file's capabilities, which a write removes.
+const capability = "security.capability"
+
 // stored turns the name a user gives into the one on disk.
 func (fs *FS) stored(n *node, attr string) (string, error) {
 	if !fs.acl && strings.HasPrefix(attr, "system.posix_acl_") {
@@ -84,7 +87,15 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 
 // SetXAttr sets an attribute. An ACL that a user outside the file's group sets
 // takes setgid away (posix_acl_update_mode); who that is the kernel tells.
+//
+// A file's capabilities would not outlive what was written before and is held back
+// yet: for the kernel below, we write it after.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+	if attr == capability {
+		if err := c.fs.fetchWritten(c.node(in.NodeId), 0); err != nil {
+			return c.fs.failed(c.node(in.NodeId), "set capabilities of", err)
+		}
+	}
 	return c.fs.failed(c.node(in.NodeId), "change attributes of", c.changeXattr(in.NodeId, attr, func(fd int, stored string) error {
 		err := sys.SetXattrFd(fd, stored, data, int(in.Flags))
 		if err != nil || in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID == 0 {
@@ -101,7 +112,7 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 // RemoveXAttr removes an attribute.
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
 	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
-	if err == nil && attr == "security.capability" {
+	if err == nil && attr == capability {
 		c.node(in.NodeId).use().capsGone.Store(true)
 	}
 	return c.fs.failed(c.node(in.NodeId), "change attributes of", err)

@@ -183,45 +183,49 @@ func TestLayerVanishes(t *testing.T) {
 
 // TestDiskFull: ENOSPC, nothing of what was there is lost, and it goes on when there is room again.
 func TestDiskFull(t *testing.T) {
-	eachIO(t, func(t *testing.T, contract string) {
-		s := newSite(t, 1)
-		mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; echo small > small")
-		disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q", "-m", "0")
-		s.upper, s.work = disk+"/upper", disk+"/work"
-		mkdir(t, s.upper)
-		mkdir(t, s.work)
-		s.mount("--io", contract)
-		write(t, s.in("kept"), "kept\n")
-		big, err := hashFile(s.in("big"))
-		must(t, err)
-		wantErrno(t, "copy-up without room", os.Chmod(s.in("big"), 0o600), unix.ENOSPC)
-		wantErrno(t, "write that needs a copy-up", writeAt(s.in("big"), "x", 5), unix.ENOSPC)
-		if again, err := hashFile(s.in("big")); again != big {
-			t.Errorf("the lower file reads differently after the failed copy-up: %v", err)
-		}
-		wantAbsent(t, s.upper+"/big")
-		wantListing(t, s.work+"/work")
-		f, err := os.Create(s.in("filler"))
-		must(t, err)
-		chunk := bytes.Repeat([]byte("filler"), 10_000)
-		for err == nil {
-			_, err = f.Write(chunk)
-		}
-		if errors.Is(err, io.ErrShortWrite) {
-			_, err = f.Write(chunk)
-		}
-		wantErrno(t, "write", err, unix.ENOSPC)
-		f.Close()
-		wantContent(t, s.in("kept"), "kept\n")
-		wantContent(t, s.in("small"), "small\n")
-		must(t, os.Remove(s.in("filler")))
-		appendTo(t, s.in("small"), "and more\n")
-		must(t, os.Remove(s.in("big")))
-		s.remount()
-		wantContent(t, s.in("small"), "small\nand more\n")
-		wantListing(t, s.mnt, "kept", "small")
-		s.umount()
+	eachIO(t, func(t *testing.T, contract string) { diskFull(t, "--io", contract) })
+	aside(t, "writeback", func(t *testing.T) { diskFull(t, "--io", "cached", "-o", "writeback=on") })
+}
+
+func diskFull(t *testing.T, flags ...string) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; echo small > small")
+	disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q", "-m", "0")
+	s.upper, s.work = disk+"/upper", disk+"/work"
+	mkdir(t, s.upper)
+	mkdir(t, s.work)
+	s.mount(flags...)
+	write(t, s.in("kept"), "kept\n")
+	big, err := hashFile(s.in("big"))
+	must(t, err)
+	wantErrno(t, "copy-up without room", os.Chmod(s.in("big"), 0o600), unix.ENOSPC)
+	wantErrno(t, "write that needs a copy-up", writeAt(s.in("big"), "x", 5), unix.ENOSPC)
+	eventually(t, "the lower file reads as before the failed copy-up", func() bool {
+		again, err := hashFile(s.in("big"))
+		return err == nil && again == big
 	})
+	wantAbsent(t, s.upper+"/big")
+	wantListing(t, s.work+"/work")
+	f, err := os.Create(s.in("filler"))
+	must(t, err)
+	chunk := bytes.Repeat([]byte("filler"), 10_000)
+	for err == nil {
+		_, err = f.Write(chunk)
+	}
+	if errors.Is(err, io.ErrShortWrite) {
+		_, err = f.Write(chunk)
+	}
+	wantErrno(t, "write", err, unix.ENOSPC)
+	f.Close()
+	wantContent(t, s.in("kept"), "kept\n")
+	wantContent(t, s.in("small"), "small\n")
+	must(t, os.Remove(s.in("filler")))
+	appendTo(t, s.in("small"), "and more\n")
+	must(t, os.Remove(s.in("big")))
+	s.remount()
+	wantContent(t, s.in("small"), "small\nand more\n")
+	wantListing(t, s.mnt, "kept", "small")
+	s.umount()
 }
 
 // TestCorruptMarks: a mark that makes no sense gives an errno or is passed over, and everything else goes on.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -204,8 +205,7 @@ func withFile(path string, use func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return use(int(f.Fd()))
+	return errors.Join(use(int(f.Fd())), f.Close()) // what was held back fails at close
 }
 
 func writeAt(path, content string, offset int64) error {

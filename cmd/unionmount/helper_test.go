@@ -156,12 +156,12 @@ func TestHelperOptions(t *testing.T) {
 	} {
 		refused(1, option, name)
 	}
-	for _, option := range []string{"no_such_option", "lowerdri=/x", "no_such=1", "redirect_dir=maybe", "timeout=soon"} {
+	for _, option := range []string{"no_such_option", "lowerdri=/x", "no_such=1", "redirect_dir=maybe", "timeout=soon", "writeback=maybe"} {
 		refused(1, option, strings.SplitN(option, "=", 2)[0])
 	}
 	for _, option := range []string{
 		"redirect_dir=on", "redirect_dir=off", "redirect_dir=nofollow", "index=on", "xino=off", "metacopy=off", "userxattr", "noacl", "timeout=10",
-		"static_nlink", "fsname=x", "allow_other", "default_permissions", "dev", "nodev", "suid", "nosuid", "exec", "noexec",
+		"static_nlink", "writeback=on", "writeback=off", "fsname=x", "allow_other", "default_permissions", "dev", "nodev", "suid", "nosuid", "exec", "noexec",
 		"noatime", "relatime", "private", "rprivate", "slave", "rw", "defaults", "nofail", "_netdev", "x-systemd.automount", "fsync=0",
 	} {
 		aside(t, option, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -219,7 +220,6 @@ func addTo(path, content string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	_, err = f.WriteString(content)
-	return err
+	return errors.Join(err, f.Close()) // what was held back fails at close
 }

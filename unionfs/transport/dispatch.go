@@ -189,7 +189,7 @@ func (s *Server) rest(r *request) {
 // slow tells that r takes long by its kind.
 func slow(r *request) bool {
 	switch r.head.Opcode {
-	case opFsync, opFsyncdir, opFallocate, opCopyFileRange, opSetlkw:
+	case opFsync, opFsyncdir, opFallocate, opCopyFileRange, opSetlkw, opLseek:
 		return true
 	}
 	return false
@@ -206,7 +206,9 @@ func (s *Server) lengthy(r *request) bool {
 		if as[fuse.WriteIn](r).Size > bigData {
 			return true
 		}
-	case opSetattr, opSetxattr, opRemovexattr, opLink, opRename2:
+	case opSetxattr: // file capabilities wait for what the kernel holds back of the data
+		return true
+	case opSetattr, opRemovexattr, opLink, opRename2:
 	default:
 		return slow(r)
 	}

@@ -24,6 +24,12 @@ func (s *Server) InvalidateInode(id uint64, off, length int64) error {
 	return err
 }
 
+// InvalidateLater is InvalidateInode, once the request that the caller handles is
+// answered: what it writes back would wait for that. What goes wrong is for later requests to show.
+func (s *Server) InvalidateLater(id uint64, off, length int64) {
+	s.serving.Go(func() { _ = s.InvalidateInode(id, off, length) })
+}
+
 // ioctl numbers of /dev/fuse (include/uapi/linux/fuse.h).
 const (
 	iocClone        = 0x8004e500 // FUSE_DEV_IOC_CLONE

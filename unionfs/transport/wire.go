@@ -38,6 +38,7 @@ const (
 	opFallocate     = 43
 	opReaddirplus   = 44
 	opRename2       = 45
+	opLseek         = 46
 	opCopyFileRange = 47
 	opTmpfile       = 51
 )

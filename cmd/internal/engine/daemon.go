@@ -17,6 +17,7 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tru
 // Daemon is the serving process: it reads its order, answers once, and serves
 // until the mount is gone. What happens later goes to its log.
 func Daemon() int {
+	_ = os.WriteFile("/proc/self/comm", []byte("unionmount"), 0) // "exe" else, in ps and top
 	say := os.NewFile(3, "answer")
 	syscall.CloseOnExec(3)
 	text, err := io.ReadAll(os.Stdin)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
 )
 
@@ -133,7 +134,24 @@ func (e *Engine) Diff(what string, visit func(kind byte, path string) error) err
 	if err != nil || info.Upper == "" {
 		return err
 	}
+	if info.State == Running {
+		if err := takeWritten(info.Mountpoint); err != nil {
+			return blame("diff "+what, err)
+		}
+	}
 	return blame("diff "+what, unionfs.Diff(info.Upper, info.Layers, func(kind unionfs.ChangeKind, path string) error {
 		return visit(byte(kind), path)
 	}))
+}
+
+// takeWritten has the kernel hand over what it holds back of the writes to a mount.
+func takeWritten(mountpoint string) error {
+	fd, err := sys.Open(mountpoint, sys.O_RDONLY|sys.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", mountpoint, err)
+	}
+	if err := errors.Join(sys.SyncFS(fd), sys.Close(fd)); err != nil {
+		return fmt.Errorf("sync %s: %w", mountpoint, err)
+	}
+	return nil
 }

@@ -76,6 +76,12 @@ func (g *Given) set(word, key, value string, has bool) error {
 			g.Redirect = value
 		}
 		return nil
+	case "writeback":
+		if value != "on" && value != "off" {
+			return fail(ErrUsage, "option "+word, "want on or off")
+		}
+		g.Writeback = value == "on"
+		return nil
 	case "timeout":
 		sec, err := strconv.ParseFloat(value, 64)
 		if err != nil || sec < 0 || sec > 1e9 {

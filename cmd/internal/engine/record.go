@@ -38,6 +38,7 @@ type Options struct {
 	Volatile    bool
 	NoACL       bool
 	StaticNlink bool
+	Writeback   bool // writeback=on
 	TimeoutMs   int64
 	Coherent    bool // --cache=off
 	FSName      string
@@ -51,7 +52,8 @@ func (r *Record) config() unionfs.Config {
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
-		Timeout: time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
+		Writeback: r.Options.Writeback,
+		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
 }

@@ -59,6 +59,9 @@ type Config struct {
 	Refused func(o op.Op, union op.Result) bool
 	// Renumbers allows that what is neither a file nor a directory gets another number.
 	Renumbers bool
+	// HeldBack says that the kernel holds back what is written to the union: of that, a crash leaves what was
+	// synced. Crash then syncs after each write.
+	HeldBack bool
 	// Log hears of progress. Nil: silence.
 	Log func(format string, args ...any)
 

@@ -108,6 +108,12 @@ func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err 
 	if err != nil || union.Dead() || (failedIO(union) || cutShort(o, union)) && s.gone() {
 		return union, plain, err == nil, err
 	}
+	if s.cfg.HeldBack && (o.Kind == op.Write || o.Kind == op.Pwrite) && union.Errno == 0 {
+		synced, _, err := w.Do(op.Op{Worker: o.Worker, Kind: op.Fsync, Slot: o.Slot}, worker.Union)
+		if err != nil || synced.Dead() || synced.Errno != 0 && s.gone() {
+			return union, plain, err == nil, err
+		}
+	}
 	plain, err = s.repeatOn(o, union)
 	if err == nil && o.Drop {
 		union = plain

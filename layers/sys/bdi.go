@@ -1,0 +1,25 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// LimitWriteback bounds what the kernel holds back of the writes to the filesystem
+// with the device number dev, in bytes; a bound above the one for all filesystems
+// leaves only that. Needs root and Linux 6.2: see
+// Documentation/ABI/testing/sysfs-class-bdi.
+func LimitWriteback(dev uint64, bytes int64) error {
+	dir := fmt.Sprintf("/sys/class/bdi/%d:%d/", Major(dev), Minor(dev))
+	set := func(file, value string) error { return os.WriteFile(dir+file, []byte(value), 0) }
+	err := set("max_bytes", strconv.FormatInt(bytes, 10))
+	if errors.Is(err, EINVAL) { // more than all may hold back together (bdi_check_pages_limit)
+		return errors.Join(set("max_ratio", "100"), set("strict_limit", "0"))
+	}
+	if err != nil {
+		return err
+	}
+	return set("strict_limit", "1")
+}

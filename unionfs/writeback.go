@@ -1,0 +1,130 @@
+package unionfs
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
+
+// writeback tells whether the kernel may hold back what is written, and keeps size
+// and times of files itself: for that nobody else may change them.
+func (fs *FS) writeback() bool {
+	return fs.cfg.IO == IOCached && fs.cfg.Upper != "" && fs.cfg.Writeback && !fs.cfg.Coherent
+}
+
+// fetchWritten has the kernel hand over what it holds back of n's data from off
+// on. It does so by itself before all requests but LSEEK (fuse_lseek) and SETXATTR.
+func (fs *FS) fetchWritten(n *node, off int64) error {
+	if !fs.writeback() || n.tree.writer == nil {
+		return nil
+	}
+	return fs.server.InvalidateInode(n.id, off, 0)
+}
+
+// arrived is told how the WRITE of data ended that the kernel held back.
+func (fs *FS) arrived(in *fuse.WriteIn, done uint32, status fuse.Status) {
+	fs.held.arrived(int64(done))
+	if !status.Ok() {
+		fs.lost(fs.table.get(in.NodeId), in, status)
+	}
+}
+
+// lost notes that data failed to arrive that write(2) had taken. The kernel tells
+// close(2) and fsync(2) of it; the next write(2) shall know too, so the kernel has to
+// ask for attributes before it. The pages go: they show what is nowhere else.
+func (fs *FS) lost(n *node, in *fuse.WriteIn, status fuse.Status) {
+	n.use().lost.Store(int32(status))
+	fs.server.InvalidateLater(n.id, int64(in.Offset), int64(in.Size))
+}
+
+// reportLost answers, once, a request for attributes that a write(2) makes
+// (fuse_cache_write_iter), which names an open file as stat(2) and fstat(2) do not.
+func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
+	u := n.used.Load()
+	if u == nil || in.Flags()&fuse.FUSE_GETATTR_FH == 0 || u.lost.Load() == 0 {
+		return fuse.OK
+	}
+	return fuse.Status(u.lost.Swap(0))
+}
+
+// heldBack bounds what the kernel holds back by the room there is for it: what
+// does not fit shall show soon.
+type heldBack struct {
+	look atomic.Int64 // bytes that may arrive before the room is looked at again
+
+	mu   sync.Mutex
+	dev  uint64                // the mount's; guarded by mu
+	room func() (int64, error) // bytes that upper has; nil: nothing is bounded; guarded by mu
+	off  bool                  // the kernel can't be told; guarded by mu
+}
+
+const leastHeldBack = 1 << 20
+
+// holdBack begins to bound what the kernel holds back of the mount.
+func (fs *FS) holdBack(mountpoint string) {
+	if !fs.writeback() {
+		return
+	}
+	h := &fs.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fd, err := sys.Open(mountpoint, sys.O_PATH)
+	if err == nil {
+		var st sys.Stat
+		st, err = sys.StatFd(fd)
+		h.dev = st.Dev
+		_ = sys.Close(fd)
+	}
+	h.room = fs.room
+	if err == nil {
+		err = h.bound()
+	}
+	if err != nil {
+		h.off = true
+		fs.cfg.Log.Info("the kernel's own bound on what is held back stays", "error", err)
+	}
+}
+
+// arrived counts data and looks at the room now and then.
+func (h *heldBack) arrived(bytes int64) {
+	if h.look.Add(-bytes) >= 0 || !h.mu.TryLock() {
+		return
+	}
+	defer h.mu.Unlock()
+	if h.room == nil || h.off {
+		h.look.Store(1 << 62)
+		return
+	}
+	if err := h.bound(); err != nil {
+		h.look.Store(leastHeldBack) // as it was before
+	}
+}
+
+// bound tells the kernel: half of the room. Caller holds mu.
+func (h *heldBack) bound() error {
+	room, err := h.room()
+	if err != nil {
+		return err
+	}
+	limit := max(leastHeldBack, room/2)
+	h.look.Store(max(leastHeldBack, limit/8))
+	return sys.LimitWriteback(h.dev, limit)
+}
+
+// room is how much upper's file system takes yet, in bytes.
+func (fs *FS) room() (int64, error) {
+	d, err := fs.union.stack.Upper.Dir("")
+	if err != nil {
+		return 0, fmt.Errorf("open upper: %w", err)
+	}
+	defer d.Release()
+	st, err := sys.StatfsFd(d.Fd)
+	if err != nil {
+		return 0, fmt.Errorf("statfs upper: %w", err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
