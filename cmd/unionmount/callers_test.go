@@ -61,18 +61,19 @@ func TestPodman(t *testing.T) {
 		return mustRun(t, "podman", append([]string{"--root", s.dir + "/storage", "--runroot", s.dir + "/run", "--storage-driver", "overlay",
 			"--storage-opt", "overlay.mount_program=" + suite.binary, "--runtime", "runc", "--cgroup-manager", "cgroupfs"}, args...)...)
 	}
-	// This machine's limits may be lower than podman's defaults.
-	container := []string{"run", "--name", "c", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"}
+	// This machine's limits may be lower than podman's defaults. A name of hexadecimal
+	// digits may be the beginning of the image's number too, and podman diff prefers that.
+	container := []string{"run", "--name", "writer", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"}
 	podman("import", "-q", s.dir+"/img.tar", "base")
 	out := podman(append(container, "base", "/bin/sh", "-c", "cat /etc/f; echo more >>/etc/f; rm -r /gone; mv /etc/f /etc/g; cat /proc/mounts")...)
 	if !strings.Contains(out, "base\nunionmount / fuse.unionmount") {
 		t.Errorf("the container saw %q", out)
 	}
-	if out := podman("diff", "c"); !strings.Contains(out, "A /etc/g") || !strings.Contains(out, "D /etc/f") || !strings.Contains(out, "D /gone") {
+	if out := podman("diff", "writer"); !strings.Contains(out, "A /etc/g") || !strings.Contains(out, "D /etc/f") || !strings.Contains(out, "D /gone") {
 		t.Errorf("podman diff: %q", out)
 	}
-	podman("commit", "-q", "c", "second")
-	podman("rm", "c")
+	podman("commit", "-q", "writer", "second")
+	podman("rm", "writer")
 	if out := podman(append(container, "--rm", "second", "/bin/sh", "-c", "cat /etc/g; ls /")...); out != "base\nmore\nbin\ndev\netc\nproc\nrun\nsys\ntmp\n" {
 		t.Errorf("a container of the committed image saw %q", out)
 	}
