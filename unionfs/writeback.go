@@ -35,10 +35,18 @@ func (fs *FS) arrived(in *fuse.WriteIn, done uint32, status fuse.Status) {
 
 // lost notes that data failed to arrive that write(2) had taken. The kernel tells
 // close(2) and fsync(2) of it; the next write(2) shall know too, so the kernel has to
-// ask for attributes before it. The pages go: they show what is nowhere else.
+// ask for attributes before it. The pages go, and the names too, so that the kernel
+// forgets the file once it is closed: both show what is nowhere else, the size
+// by which the data had made the file longer among it.
 func (fs *FS) lost(n *node, in *fuse.WriteIn, status fuse.Status) {
 	n.use().lost.Store(int32(status))
-	fs.server.InvalidateLater(n.id, int64(in.Offset), int64(in.Size))
+	off, size := int64(in.Offset), int64(in.Size)
+	fs.server.Later(func() {
+		_ = fs.server.InvalidateInode(n.id, off, size) // the kernel has forgotten it already
+		for _, at := range fs.table.places(n) {
+			_ = fs.server.InvalidateEntry(at.dir.id, at.name) // the same
+		}
+	})
 }
 
 // reportLost answers, once, a request for attributes that a write(2) makes

@@ -200,6 +200,7 @@ func diskFull(t *testing.T, flags ...string) {
 	must(t, err)
 	wantErrno(t, "copy-up without room", os.Chmod(s.in("big"), 0o600), unix.ENOSPC)
 	wantErrno(t, "write that needs a copy-up", writeAt(s.in("big"), "x", 5), unix.ENOSPC)
+	wantErrno(t, "append that needs a copy-up", addTo(s.in("big"), "more"), unix.ENOSPC)
 	eventually(t, "the lower file reads as before the failed copy-up", func() bool {
 		again, err := hashFile(s.in("big"))
 		return err == nil && again == big

@@ -24,11 +24,26 @@ func (s *Server) InvalidateInode(id uint64, off, length int64) error {
 	return err
 }
 
-// InvalidateLater is InvalidateInode, once the request that the caller handles is
-// answered: what it writes back would wait for that. What goes wrong is for later requests to show.
-func (s *Server) InvalidateLater(id uint64, off, length int64) {
-	s.serving.Go(func() { _ = s.InvalidateInode(id, off, length) })
+// InvalidateEntry makes the kernel forget what name in the directory parent leads
+// to, and with the last name and the last open file the node itself. The kernel
+// locks the directory: no handler may call it. The errors are the kernel's: ENOENT for a name that it doesn't know.
+func (s *Server) InvalidateEntry(parent uint64, name string) error {
+	m := struct {
+		fuse.OutHeader
+		fuse.NotifyInvalEntryOut
+	}{
+		fuse.OutHeader{Status: -fuse.NOTIFY_INVAL_ENTRY},
+		fuse.NotifyInvalEntryOut{Parent: parent, NameLen: uint32(len(name))},
+	}
+	text := append(append(make([]byte, 0, int(unsafe.Sizeof(m))+len(name)+1), unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))...), name...)
+	text = append(text, 0)
+	(*fuse.OutHeader)(unsafe.Pointer(&text[0])).Length = uint32(len(text))
+	_, err := unix.Write(s.fd, text)
+	return err
 }
+
+// Later calls what may wait for the request that the caller handles to be answered, and lasts until the mount is gone at most.
+func (s *Server) Later(do func()) { s.serving.Go(do) }
 
 // ioctl numbers of /dev/fuse (include/uapi/linux/fuse.h).
 const (
