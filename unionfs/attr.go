@@ -237,16 +237,7 @@ func (c *conn) StatFs(_ <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut)
 	if n := c.fs.table.get(in.NodeId); n != nil {
 		t = n.tree
 	}
-	l := t.stack.Upper
-	if l == nil {
-		l = t.stack.Lowers[0]
-	}
-	d, err := l.Dir("")
-	if err != nil {
-		return c.fs.status(err)
-	}
-	defer d.Release()
-	st, err := sys.StatfsFd(d.Fd)
+	st, err := t.statfs()
 	if err != nil {
 		return c.fs.status(err)
 	}
@@ -254,4 +245,18 @@ func (c *conn) StatFs(_ <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut)
 	out.Files, out.Ffree = st.Files, st.Ffree
 	out.Bsize, out.NameLen, out.Frsize = uint32(st.Bsize), uint32(st.Namelen), uint32(st.Frsize)
 	return fuse.OK
+}
+
+// statfs describes the file system of the upper, or of the topmost lower where there is no upper.
+func (t *tree) statfs() (st sys.Statfs, err error) {
+	l := t.stack.Upper
+	if l == nil {
+		l = t.stack.Lowers[0]
+	}
+	d, err := l.Dir("")
+	if err != nil {
+		return st, err
+	}
+	defer d.Release()
+	return sys.StatfsFd(d.Fd)
 }

@@ -27,7 +27,7 @@ func (fs *FS) fetchWritten(n *node, off int64) error {
 
 // arrived is told how the WRITE of data ended that the kernel held back.
 func (fs *FS) arrived(in *fuse.WriteIn, done uint32, status fuse.Status) {
-	fs.held.arrived(int64(done))
+	fs.boundAnew(int64(done))
 	if !status.Ok() {
 		fs.lost(fs.table.get(in.NodeId), in, status)
 	}
@@ -62,12 +62,9 @@ func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
 // heldBack bounds what the kernel holds back by the room there is for it: what
 // does not fit shall show soon.
 type heldBack struct {
-	look atomic.Int64 // bytes that may arrive before the room is looked at again
-
-	mu   sync.Mutex
-	dev  uint64                // the mount's; guarded by mu
-	room func() (int64, error) // bytes that upper has; nil: nothing is bounded; guarded by mu
-	off  bool                  // the kernel can't be told; guarded by mu
+	dev  atomic.Uint64 // the mount's; 0: nothing is bounded
+	left atomic.Int64  // bytes that may arrive before the room is looked at again
+	mu   sync.Mutex    // one looks
 }
 
 const leastHeldBack = 1 << 20
@@ -77,62 +74,48 @@ func (fs *FS) holdBack(mountpoint string) {
 	if !fs.writeback() {
 		return
 	}
-	h := &fs.held
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	fd, err := sys.Open(mountpoint, sys.O_PATH)
+	dev, err := mountDev(mountpoint)
 	if err == nil {
-		var st sys.Stat
-		st, err = sys.StatFd(fd)
-		h.dev = st.Dev
-		_ = sys.Close(fd)
-	}
-	h.room = fs.room
-	if err == nil {
-		err = h.bound()
+		err = fs.bound(dev)
 	}
 	if err != nil {
-		h.off = true
 		fs.cfg.Log.Info("the kernel's own bound on what is held back stays", "error", err)
+		return
 	}
+	fs.held.dev.Store(dev)
 }
 
-// arrived counts data and looks at the room now and then.
-func (h *heldBack) arrived(bytes int64) {
-	if h.look.Add(-bytes) >= 0 || !h.mu.TryLock() {
+// mountDev is st_dev of what is mounted at path.
+func mountDev(path string) (uint64, error) {
+	fd, err := sys.Open(path, sys.O_PATH)
+	if err != nil {
+		return 0, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer sys.Close(fd)
+	st, err := sys.StatFd(fd)
+	return st.Dev, err
+}
+
+// boundAnew counts data that arrived and looks at the room now and then.
+func (fs *FS) boundAnew(bytes int64) {
+	h := &fs.held
+	dev := h.dev.Load()
+	if dev == 0 || h.left.Add(-bytes) >= 0 || !h.mu.TryLock() {
 		return
 	}
 	defer h.mu.Unlock()
-	if h.room == nil || h.off {
-		h.look.Store(1 << 62)
-		return
-	}
-	if err := h.bound(); err != nil {
-		h.look.Store(leastHeldBack) // as it was before
+	if fs.bound(dev) != nil {
+		h.left.Store(leastHeldBack) // the bound stays as it was
 	}
 }
 
-// bound tells the kernel: half of the room. Caller holds mu.
-func (h *heldBack) bound() error {
-	room, err := h.room()
+// bound lets the kernel hold back half of the room that upper's file system has.
+func (fs *FS) bound(dev uint64) error {
+	st, err := fs.union.statfs()
 	if err != nil {
-		return err
+		return fmt.Errorf("statfs upper: %w", err)
 	}
-	limit := max(leastHeldBack, room/2)
-	h.look.Store(max(leastHeldBack, limit/8))
-	return sys.LimitWriteback(h.dev, limit)
-}
-
-// room is how much upper's file system takes yet, in bytes.
-func (fs *FS) room() (int64, error) {
-	d, err := fs.union.stack.Upper.Dir("")
-	if err != nil {
-		return 0, fmt.Errorf("open upper: %w", err)
-	}
-	defer d.Release()
-	st, err := sys.StatfsFd(d.Fd)
-	if err != nil {
-		return 0, fmt.Errorf("statfs upper: %w", err)
-	}
-	return int64(st.Bavail) * st.Bsize, nil
+	limit := max(leastHeldBack, int64(st.Bavail)*st.Bsize/2)
+	fs.held.left.Store(max(leastHeldBack, limit/8))
+	return sys.LimitWriteback(dev, limit)
 }
