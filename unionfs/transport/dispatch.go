@@ -206,8 +206,10 @@ func (s *Server) lengthy(r *request) bool {
 		if as[fuse.WriteIn](r).Size > bigData {
 			return true
 		}
-	case opSetxattr: // file capabilities wait for what the kernel holds back of the data
-		return true
+	case opSetxattr: // a file's capabilities wait for what the kernel holds back of its data
+		if _, after := sized[fuse.SetXAttrIn](r); attribute(after) == "security.capability" {
+			return true
+		}
 	case opSetattr, opRemovexattr, opLink, opRename2:
 	default:
 		return slow(r)

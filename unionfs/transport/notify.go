@@ -12,35 +12,29 @@ import (
 // all). The caller holds no lock that a handler takes. The errors are the
 // kernel's: ENOENT for a node that it doesn't hold. It may be called from a handler.
 func (s *Server) InvalidateInode(id uint64, off, length int64) error {
-	type message struct {
-		fuse.OutHeader
-		fuse.NotifyInvalInodeOut
-	}
-	m := message{
-		fuse.OutHeader{Length: uint32(unsafe.Sizeof(message{})), Status: -fuse.NOTIFY_INVAL_INODE},
-		fuse.NotifyInvalInodeOut{Ino: id, Off: off, Length: length},
-	}
-	_, err := unix.Write(s.fd, unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m)))
-	return err
+	m := fuse.NotifyInvalInodeOut{Ino: id, Off: off, Length: length}
+	return s.notify(fuse.NOTIFY_INVAL_INODE, bytesOf(&m))
 }
 
 // InvalidateEntry makes the kernel forget what name in the directory parent leads
 // to, and with the last name and the last open file the node itself. The kernel
 // locks the directory: no handler may call it. The errors are the kernel's: ENOENT for a name that it doesn't know.
 func (s *Server) InvalidateEntry(parent uint64, name string) error {
-	m := struct {
-		fuse.OutHeader
-		fuse.NotifyInvalEntryOut
-	}{
-		fuse.OutHeader{Status: -fuse.NOTIFY_INVAL_ENTRY},
-		fuse.NotifyInvalEntryOut{Parent: parent, NameLen: uint32(len(name))},
+	m := fuse.NotifyInvalEntryOut{Parent: parent, NameLen: uint32(len(name))}
+	return s.notify(fuse.NOTIFY_INVAL_ENTRY, bytesOf(&m), []byte(name), []byte{0})
+}
+
+// notify sends a message that answers no request.
+func (s *Server) notify(code int32, body ...[]byte) error {
+	h := fuse.OutHeader{Length: uint32(outHeaderSize), Status: -code}
+	for _, b := range body {
+		h.Length += uint32(len(b))
 	}
-	text := append(append(make([]byte, 0, int(unsafe.Sizeof(m))+len(name)+1), unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))...), name...)
-	text = append(text, 0)
-	(*fuse.OutHeader)(unsafe.Pointer(&text[0])).Length = uint32(len(text))
-	_, err := unix.Write(s.fd, text)
+	_, err := unix.Writev(s.fd, append([][]byte{bytesOf(&h)}, body...))
 	return err
 }
+
+func bytesOf[T any](v *T) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)) }
 
 // Later calls what may wait for the request that the caller handles to be answered, and lasts until the mount is gone at most.
 func (s *Server) Later(do func()) { s.serving.Go(do) }
