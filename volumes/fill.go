@@ -55,7 +55,7 @@ func (d *Data) Fill(copy func(dir string) (found bool, err error)) (filled bool,
 	}
 	found, err := copy(stage)
 	if err == nil && found {
-		err = syncAll(stage)
+		err = sys.SyncFSOf(stage)
 	}
 	if err != nil || !found {
 		return false, errors.Join(err, RemoveTree(stage))
@@ -206,14 +206,6 @@ func (d *Data) keepsOwner() (bool, error) {
 		}
 	}
 	return false, err
-}
-
-func syncAll(dir string) error {
-	fd, err := sys.Open(dir, sys.O_RDONLY|sys.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	return errors.Join(sys.SyncFS(fd), sys.Close(fd))
 }
 
 // dress gives the directory at path the owner, attributes and mode of another.

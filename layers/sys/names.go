@@ -1,6 +1,10 @@
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // MkdirAt makes a directory; the process's umask applies (the daemon's is 0).
 func MkdirAt(dir int, name string, mode uint32) error {
@@ -54,3 +58,12 @@ func SyncFd(fd int, dataOnly bool) error {
 
 // SyncFS writes everything of the file system behind fd to disk.
 func SyncFS(fd int) error { return retry(func() error { return unix.Syncfs(fd) }) }
+
+// SyncFSOf is SyncFS of the file system that the directory at path is on.
+func SyncFSOf(path string) error {
+	fd, err := Open(path, O_RDONLY|O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	return errors.Join(SyncFS(fd), Close(fd))
+}

@@ -134,24 +134,12 @@ func (e *Engine) Diff(what string, visit func(kind byte, path string) error) err
 	if err != nil || info.Upper == "" {
 		return err
 	}
-	if info.State == Running {
-		if err := takeWritten(info.Mountpoint); err != nil {
-			return blame("diff "+what, err)
+	if info.State == Running && info.IO == string(unionfs.IOCached) { // there the kernel may hold back what was written
+		if err := sys.SyncFSOf(info.Mountpoint); err != nil {
+			return blame("diff "+what, fmt.Errorf("sync %s: %w", info.Mountpoint, err))
 		}
 	}
 	return blame("diff "+what, unionfs.Diff(info.Upper, info.Layers, func(kind unionfs.ChangeKind, path string) error {
 		return visit(byte(kind), path)
 	}))
-}
-
-// takeWritten has the kernel hand over what it holds back of the writes to a mount.
-func takeWritten(mountpoint string) error {
-	fd, err := sys.Open(mountpoint, sys.O_RDONLY|sys.O_DIRECTORY)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", mountpoint, err)
-	}
-	if err := errors.Join(sys.SyncFS(fd), sys.Close(fd)); err != nil {
-		return fmt.Errorf("sync %s: %w", mountpoint, err)
-	}
-	return nil
 }
