@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // lineOf makes a line from samples by peer; every peer was in each round.
@@ -92,10 +94,7 @@ func TestCompare(t *testing.T) {
 // TestFioReport reads what the installed fio really prints, for every job file.
 func TestFioReport(t *testing.T) {
 	if _, err := exec.LookPath("fio"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("the command fio is not installed")
-		}
-		t.Skip("the command fio is not installed")
+		suite.Absent(t, "the command fio is not installed")
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, dataFile), make([]byte, 8<<20), 0o644); err != nil {

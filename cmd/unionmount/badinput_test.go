@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -201,10 +202,16 @@ func diskFull(t *testing.T, flags ...string) {
 	wantErrno(t, "copy-up without room", os.Chmod(s.in("big"), 0o600), unix.ENOSPC)
 	wantErrno(t, "write that needs a copy-up", writeAt(s.in("big"), "x", 5), unix.ENOSPC)
 	wantErrno(t, "append that needs a copy-up", addTo(s.in("big"), "more"), unix.ENOSPC)
-	eventually(t, "the lower file reads as before the failed copy-up", func() bool {
-		again, err := hashFile(s.in("big"))
-		return err == nil && again == big
-	})
+	again, err := hashFile(s.in("big"))
+	if slices.Contains(flags, "writeback=on") { // what was lost goes from the kernel's cache just after close has told of it
+		eventually(t, "the lower file reads as before the failed copy-up", func() bool {
+			again, err = hashFile(s.in("big"))
+			return again == big
+		})
+	}
+	if again != big {
+		t.Errorf("the lower file reads differently after the failed copy-up: %v", err)
+	}
 	wantAbsent(t, s.upper+"/big")
 	wantListing(t, s.work+"/work")
 	f, err := os.Create(s.in("filler"))

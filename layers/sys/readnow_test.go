@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // TestPreadNow: what is in memory is read, to the end of the file and no further;
@@ -24,7 +26,7 @@ func TestPreadNow(t *testing.T) {
 	for off, want := range map[int64][]byte{0: text[:8192], 50_001: text[50_001 : 50_001+8192], 99_990: text[99_990:], 100_000: nil, 200_000: nil} {
 		n, err := PreadNow(fd, buf, off)
 		if err == unix.EOPNOTSUPP {
-			t.Skip("the file system can't tell what is in memory")
+			suite.Absent(t, "the file system can't tell what is in memory")
 		}
 		if err != nil || !bytes.Equal(buf[:n], want) {
 			t.Errorf("at %d: %d bytes, %v; want %d", off, n, err, len(want))

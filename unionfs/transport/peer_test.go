@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // plain is a file system that does next to nothing, so that what is measured is
@@ -77,25 +78,16 @@ func options() fuse.MountOptions {
 		Logger: log.New(io.Discard, "", 0), PanicHandler: func(any) fuse.Status { return fuse.EIO }}
 }
 
-// absent ends a test that this machine can't run; in CI, which can, it fails.
-func absent(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // switchRing switches FUSE over io_uring on for the time of a test.
 func switchRing(t testing.TB) {
 	t.Helper()
 	const param = "/sys/module/fuse/parameters/enable_uring"
 	old, err := os.ReadFile(param)
 	if err != nil {
-		absent(t, "needs FUSE over io_uring: Linux 6.14 or later with CONFIG_FUSE_IO_URING")
+		suite.Absent(t, "needs FUSE over io_uring: Linux 6.14 or later with CONFIG_FUSE_IO_URING")
 	}
 	if err := os.WriteFile(param, []byte("Y"), 0); err != nil {
-		absent(t, "needs root to switch FUSE over io_uring on: "+err.Error())
+		suite.Absent(t, "needs root to switch FUSE over io_uring on: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := os.WriteFile(param, old, 0); err != nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // probe is plain with handlers that a test holds up or lets fail.
@@ -75,7 +76,7 @@ type served struct {
 func serve(t *testing.T, kind Kind) *served {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		absent(t, "needs root to mount by mount(2)")
+		suite.Absent(t, "needs root to mount by mount(2)")
 	}
 	if kind == Ring {
 		switchRing(t)
@@ -196,7 +197,7 @@ func abort(t *testing.T, mnt string) {
 	}
 	const connections = "/sys/fs/fuse/connections"
 	if _, err := os.Stat(connections + "/"); err != nil {
-		absent(t, err.Error())
+		suite.Absent(t, err.Error())
 	}
 	if err := unix.Mount("none", connections, "fusectl", 0, ""); err != nil && err != unix.EBUSY {
 		t.Fatal(err)

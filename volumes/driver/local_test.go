@@ -62,9 +62,7 @@ func TestPlainLife(t *testing.T) {
 
 // TestPlainOwner: podman's o=uid=,gid=,mode=, with the set-group-id bit that chown would take.
 func TestPlainOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root gives away")
-	}
+	needRoot(t) // only root gives away
 	v, _ := created(t, Local, map[string]string{"o": "uid=1234,gid=5678,mode=2770"})
 	st, err := os.Stat(v.data())
 	must(t, err)
