@@ -23,7 +23,7 @@ type probe struct {
 	panics atomic.Bool
 	held   chan struct{} // what GETXATTR, FSYNC and SETLKW of others wait for
 	locked atomic.Bool
-	waits  atomic.Int32 // SETLKW that began to wait
+	waits  atomic.Int32 // SETLKW that wait
 }
 
 func (p *probe) GetAttr(c <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
@@ -56,6 +56,7 @@ func (p *probe) SetLk(_ <-chan struct{}, in *fuse.LkIn) fuse.Status {
 
 func (p *probe) SetLkw(cancel <-chan struct{}, _ *fuse.LkIn) fuse.Status {
 	p.waits.Add(1)
+	defer p.waits.Add(-1) // a signal may interrupt it: then the kernel asks once more
 	for !p.locked.CompareAndSwap(false, true) {
 		select {
 		case <-cancel:
@@ -282,6 +283,7 @@ func TestLockWaiters(t *testing.T) {
 		defer unix.Close(fds[i])
 	}
 	s.locked.Store(true)
+	defer s.locked.Store(false) // also after a failure: who waits keeps the process from ending
 	done := make(chan error, len(fds))
 	for _, fd := range fds {
 		go func() {
