@@ -11,10 +11,9 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/unionfs"
+	"github.com/unionmount/unionmount/unionfs/suite"
 	"github.com/unionmount/unionmount/unionfs/suite/worker"
 )
 
@@ -85,7 +84,7 @@ func (d *daemon) start() error {
 }
 
 func (d *daemon) stop() error {
-	if err := unix.Unmount(d.Mountpoint, 0); err != nil {
+	if err := suite.Unmount(d.Mountpoint); err != nil {
 		_ = sys.DetachMount(d.Mountpoint)
 		_ = d.cmd.Wait()
 		return fmt.Errorf("unmount: %w", err)

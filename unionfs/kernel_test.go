@@ -68,7 +68,7 @@ func (b *built) kernelStart() error {
 	return nil
 }
 
-func (b *built) kernelStop() error { return unix.Unmount(b.at("mnt"), 0) }
+func (b *built) kernelStop() error { return suite.Unmount(b.at("mnt")) }
 
 // kernelAllows leaves out what kernel overlayfs is known to do unlike a plain file system: a file opened for reading
 // does not see what is written after its copy-up.

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/unionfs/suite"
 )
@@ -78,7 +76,7 @@ func diskImage(t *testing.T, image, size string, mkfs ...string) string {
 		t.Fatalf("%s: %v: %s", script, err, out)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(at, 0); err != nil {
+		if err := suite.Unmount(at); err != nil {
 			t.Error(err)
 		}
 	})
@@ -188,7 +186,7 @@ func (p *power) cut() error {
 		}
 		err = errors.Join(err, d.stop())
 	}
-	return errors.Join(err, unix.Unmount(at, 0), os.Remove(clone))
+	return errors.Join(err, suite.Unmount(at), os.Remove(clone))
 }
 
 // checkPower says how a file is not what it may be.

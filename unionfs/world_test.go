@@ -214,7 +214,7 @@ func (b *built) start() error {
 func (b *built) stop() error {
 	var err error
 	if b.way == "bind" {
-		err = unix.Unmount(b.at("mnt/vol"), 0)
+		err = suite.Unmount(b.at("mnt/vol"))
 	}
 	return errors.Join(err, b.daemon.stop())
 }

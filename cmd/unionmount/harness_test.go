@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	tests "github.com/unionmount/unionmount/unionfs/suite"
 )
 
 const (
@@ -333,6 +335,12 @@ func removeSurvivors(dir string) {
 	for _, l := range loopsOf(dir) {
 		exec.Command("losetup", "-d", l).Run()
 	}
+}
+
+// unmount unmounts what the kernel serves; for what is ours there is unionmount umount.
+func unmount(t *testing.T, at string) {
+	t.Helper()
+	must(t, tests.Unmount(at))
 }
 
 // detachBelow unmounts everything below dir, in the end lazily.

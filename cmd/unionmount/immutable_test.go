@@ -65,7 +65,7 @@ func TestImmutableLowers(t *testing.T) {
 		mkdir(t, kernel)
 		mustRun(t, "mount", "-t", "overlay", "overlay", "-o", "index=on,redirect_dir=on,lowerdir="+l+",upperdir="+s.dir+"/up,workdir="+s.dir+"/wk", kernel)
 		want := try(kernel)
-		must(t, unix.Unmount(kernel, 0))
+		unmount(t, kernel)
 		s.mount("--io", io)
 		if got := try(s.mnt); strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("ours:\n%s\n\nthe kernel's:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

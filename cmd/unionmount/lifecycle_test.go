@@ -299,7 +299,7 @@ func TestUpperOfAKernelOverlay(t *testing.T) {
 	at := s.dir + "/kernel"
 	s.kernelOverlay(at)
 	s.refused(4, []string{s.upper, at}, "mount", "-u", s.upper, "--work", s.work, s.lowers[0], s.mnt)
-	must(t, unix.Unmount(at, 0))
+	unmount(t, at)
 	s.mount()
 }
 

@@ -202,7 +202,7 @@ func TestLinksReadByTheKernel(t *testing.T) {
 		must(t, os.Link(kernel+"/moved/x", kernel+"/z"))
 		must(t, os.Rename(kernel+"/moved", kernel+"/moved2"))
 		want = describe(t, kernel, nil)
-		must(t, unix.Unmount(kernel, 0))
+		unmount(t, kernel)
 
 		s.must("start", s.name)
 		wantLinked(t, "ours again", s.mnt, 2, "three names\nours\nkernel's\n", "new", "moved2/c")
@@ -349,7 +349,7 @@ func TestLinksOfAFileSystemThatRenumbers(t *testing.T) {
 		}
 		check("before")
 		s.umount()
-		must(t, unix.Unmount(s.lowers[0], 0))
+		unmount(t, s.lowers[0])
 		below("17")
 		s.must("start", s.name)
 		check("after the lower was mounted again")
@@ -367,7 +367,7 @@ func TestLinksThatTheKernelBroke(t *testing.T) {
 		kernel := s.dir + "/kernel"
 		s.kernelOverlay(kernel, "index=off")
 		appendTo(t, kernel+"/b", "changed\n")
-		must(t, unix.Unmount(kernel, 0))
+		unmount(t, kernel)
 		s.mount("--io", io)
 		wantContent(t, s.in("a"), "three names\n")
 		wantContent(t, s.in("b"), "three names\nchanged\n")

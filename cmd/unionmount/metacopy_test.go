@@ -46,7 +46,7 @@ func (s *site) inKernel(t *testing.T, script string) map[string]string {
 	s.kernelOverlay(at, metacopyOptions)
 	mustShell(t, at, script)
 	shown := withTimes(t, at)
-	must(t, unix.Unmount(at, 0))
+	unmount(t, at)
 	return shown
 }
 

@@ -148,7 +148,7 @@ func peer(t testing.TB, way string) (mountpoint string, pid int) {
 		t.Fatalf("%s: not ready: %q %v; %v", way, line, err, cmd.Wait())
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(mountpoint, 0); err != nil {
+		if err := suite.Unmount(mountpoint); err != nil {
 			t.Error(err)
 			_ = sys.DetachMount(mountpoint)
 		}

@@ -140,7 +140,7 @@ func TestEnds(t *testing.T) {
 	bothKinds(t, func(t *testing.T, k Kind) {
 		t.Run("umount", func(t *testing.T) {
 			s := serve(t, k)
-			if err := unix.Unmount(s.mnt, 0); err != nil {
+			if err := suite.Unmount(s.mnt); err != nil {
 				t.Fatal(err)
 			}
 			s.end(t)

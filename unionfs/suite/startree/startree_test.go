@@ -61,7 +61,7 @@ func overlay(t *testing.T, layers []string) string {
 		suite.Absent(t, "kernel overlayfs: "+err.Error())
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(target, 0); err != nil {
+		if err := suite.Unmount(target); err != nil {
 			t.Error(err)
 		}
 	})
