@@ -19,7 +19,7 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 	l := lister{stack: s, visit: visit}
 	parts := e.parts()
 	if e.Upper && len(parts) > 0 || len(parts) > 1 {
-		l.seen = make(map[string]struct{})
+		l.seen = newNameSet()
 	}
 	if e.Upper && s.Upper != nil {
 		if err := l.upper(e, at); err != nil {
@@ -31,7 +31,8 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 		if r.covered {
 			continue
 		}
-		if err := l.lower(r, i == len(parts)-1); err != nil {
+		l.last = i == len(parts)-1
+		if err := l.lower(r); err != nil {
 			return fmt.Errorf("list %q in layer %s: %w", r.Path, s.Lowers[r.Layer].Path, err)
 		}
 	}
@@ -41,7 +42,9 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 type lister struct {
 	stack *Stack
 	visit func(Name) error
-	seen  map[string]struct{} // shown or hidden by a layer above; nil if there is one layer only
+	layer int      // how many were read before this one
+	last  bool     // none is read after this one
+	seen  *nameSet // shown or hidden by one of them; nil if there is one layer only
 }
 
 // scan reads one directory of one layer. Names hidden by it count as seen for
@@ -52,41 +55,40 @@ func (l *lister) scan(layer *Layer, p string, xwhite bool, show func(dir int, e 
 		return err
 	}
 	defer sys.Close(fd)
-	var hides, shown []string
-	err = sys.ReadDir(fd, func(e sys.Dirent) error {
-		if !l.stack.Plain {
-			if e.Name == aufsSentinel {
-				return nil
-			}
-			if IsReserved(e.Name) {
-				hides = append(hides, e.Name[len(aufsPrefix):])
-				return nil
-			}
-			white, err := l.isWhiteout(fd, e, xwhite)
-			if err != nil {
-				return err
-			}
-			if white {
-				hides = append(hides, e.Name)
-				return nil
-			}
-		}
-		if _, ok := l.seen[e.Name]; ok {
+	defer func() { l.layer++ }()
+	return sys.ReadDir(fd, func(e sys.Dirent) error {
+		if e.Name == aufsSentinel && !l.stack.Plain {
 			return nil
 		}
-		if l.seen != nil {
-			shown = append(shown, e.Name)
+		name, hides, err := l.meant(fd, e, xwhite)
+		if err != nil || l.above(name) || hides {
+			return err
 		}
 		return show(fd, e)
 	})
-	if l.seen != nil {
-		for _, names := range [...][]string{hides, shown} {
-			for _, n := range names {
-				l.seen[n] = struct{}{}
-			}
-		}
+}
+
+// above tells whether a layer above this one shows or hides name, and notes it for those below.
+func (l *lister) above(name string) bool {
+	switch {
+	case l.seen == nil:
+		return false
+	case l.last:
+		return l.seen.has(name)
 	}
-	return err
+	return l.seen.add(name, l.layer)
+}
+
+// meant is the name that e shows or hides.
+func (l *lister) meant(dir int, e sys.Dirent, xwhite bool) (name string, hides bool, err error) {
+	if l.stack.Plain {
+		return e.Name, false, nil
+	}
+	if IsReserved(e.Name) {
+		return e.Name[len(aufsPrefix):], true, nil
+	}
+	hides, err = l.isWhiteout(dir, e, xwhite)
+	return e.Name, hides, err
 }
 
 func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
@@ -143,7 +145,7 @@ func (l *lister) upper(e *Entry, at string) error {
 	})
 }
 
-func (l *lister) lower(r *Ref, last bool) error {
+func (l *lister) lower(r *Ref) error {
 	layer := l.stack.Lowers[r.Layer]
 	return l.scan(layer, r.Path, r.xwhiteout, func(dir int, d sys.Dirent) error {
 		n := Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(r.Dev, d.Ino)}

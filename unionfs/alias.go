@@ -15,15 +15,15 @@ func (fs *FS) alias(n *node, e *layers.Entry) {
 }
 
 // renumber gives a listing of t the numbers that lookups of its names show.
-func (fs *FS) renumber(t *tree, names []layers.Name) {
+func (fs *FS) renumber(t *tree, found *names) {
 	if !t.aliased.Load() {
 		return
 	}
 	fs.table.mu.Lock()
 	defer fs.table.mu.Unlock()
-	for i := range names {
-		if n := t.nodes[names[i].Ino]; n != nil {
-			names[i].Ino = n.ino()
+	for i := range found.all {
+		if n := t.nodes[found.all[i].ino]; n != nil {
+			found.all[i].ino = n.ino()
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package unionfs
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -10,53 +8,6 @@ import (
 	"github.com/unionmount/unionmount/layers"
 	"github.com/unionmount/unionmount/layers/sys"
 )
-
-// listing is the merged listing of a directory while it is being read, in the
-// order of the names' offsets.
-type listing struct {
-	mu    sync.Mutex
-	names []listed // nil: to be read; guarded by mu, the slice itself never changes
-}
-
-// listed is a name and its offset: a number drawn from the name itself, as ext4's
-// are. The kernel may ask for what follows an offset at any time, also long after
-// the listing was dropped or others have changed the directory: names that come
-// and go must move no other (readdir(3)), and nothing but the name stays the same.
-type listed struct {
-	layers.Name
-	offset uint64
-}
-
-// Offsets 1 and 2 belong to "." and "..", the next to names; all fit a signed 63-bit off_t.
-const (
-	firstOffset = 3
-	offsetMask  = 1<<62 - 1
-)
-
-// offsetOf draws a name's offset (FNV-1a).
-func offsetOf(name string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 1099511628211
-	}
-	h ^= h >> 32
-	return max(h&offsetMask, firstOffset)
-}
-
-// order sorts names by offset. Where two draw the same, the later moves on by one.
-func order(found []layers.Name) []listed {
-	names := make([]listed, len(found))
-	for i, f := range found {
-		names[i] = listed{f, offsetOf(f.Name)}
-	}
-	slices.SortFunc(names, func(a, b listed) int {
-		return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.Name.Name, b.Name.Name))
-	})
-	for i := 1; i < len(names); i++ {
-		names[i].offset = max(names[i].offset, names[i-1].offset+1)
-	}
-	return names
-}
 
 // OpenDir answers ENOSYS where the kernel shall never ask again and keep listings.
 func (c *conn) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
@@ -74,18 +25,18 @@ func (c *conn) ReleaseDir(*fuse.ReleaseIn) {}
 
 // ReadDir lists names.
 func (c *conn) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return c.readDir(in, out.AddDirEntry)
+	return c.readDir(in, func(e fuse.DirEntry, _ int) bool { return out.AddDirEntry(e) })
 }
 
-// ReadDirPlus lists names and looks each of them up.
+// ReadDirPlus lists names and looks them up, except those that nameOnly leaves out.
 func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	dir := c.node(in.NodeId)
-	return c.readDir(in, func(e fuse.DirEntry) bool {
+	return c.readDir(in, func(e fuse.DirEntry, at int) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry == nil {
 			return false
 		}
-		if e.Name == "." || e.Name == ".." {
+		if e.Name == "." || e.Name == ".." || dir.list.nameOnly(at) {
 			return true
 		}
 		if n, st, err := c.fs.lookup(dir, e.Name, true); err == nil {
@@ -96,7 +47,8 @@ func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 	})
 }
 
-func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Status {
+// readDir calls add with each name and its place in the listing.
+func (c *conn) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, at int) bool) fuse.Status {
 	dir := c.node(in.NodeId)
 	if dir.isGone() {
 		return fuse.OK // a removed directory has no names, not even its own
@@ -105,15 +57,15 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(fuse.DirEntry) bool) fuse.Statu
 	if err != nil {
 		return c.fs.failed(dir, "list", err)
 	}
-	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}) {
+	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}, 0) {
 		return fuse.OK
 	}
-	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}) {
+	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}, 0) {
 		return fuse.OK
 	}
-	next, _ := slices.BinarySearchFunc(names, in.Offset+1, func(n listed, off uint64) int { return cmp.Compare(n.offset, off) })
-	for _, n := range names[next:] {
-		if !add(fuse.DirEntry{Name: n.Name.Name, Mode: uint32(n.Type) << 12, Ino: n.Ino, Off: n.offset}) {
+	first := names.after(in.Offset)
+	for i, n := range names.all[first:] {
+		if !add(fuse.DirEntry{Name: string(names.name(n)), Mode: names.mode(n), Ino: n.ino, Off: n.offset}, first+i) {
 			return fuse.OK
 		}
 	}
@@ -128,24 +80,24 @@ func (fs *FS) parentIno(n *node) uint64 {
 }
 
 // readNames reads the directory if it is read from its start, or its names are no longer at hand.
-func (fs *FS) readNames(dir *node, start bool) ([]listed, error) {
+func (fs *FS) readNames(dir *node, start bool) (*names, error) {
 	l := &dir.list
 	l.mu.Lock()
-	names := l.names
+	known := l.names
 	l.mu.Unlock()
-	if names != nil && !start {
-		return names, nil
+	if known != nil && !start {
+		return known, nil
 	}
 	found, err := fs.scan(dir)
 	if err != nil {
 		return nil, err
 	}
-	names = order(found)
+	found.order()
 	l.mu.Lock()
-	l.names = names
+	l.names = found
 	l.mu.Unlock()
 	fs.lists.keep(dir)
-	return names, nil
+	return found, nil
 }
 
 // each calls visit for every name that the layers show in dir.
@@ -162,18 +114,19 @@ func (fs *FS) each(dir *node, visit func(layers.Name) error) error {
 }
 
 // scan reads the names of dir from its layers, and those of routes.
-func (fs *FS) scan(dir *node) (names []layers.Name, err error) {
+func (fs *FS) scan(dir *node) (*names, error) {
+	found := &names{}
 	for nm, to := range dir.routes {
-		names = append(names, layers.Name{Name: nm, Ino: to.ino(), Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
+		found.add(layers.Name{Name: nm, Ino: to.ino(), Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
 	}
-	err = fs.each(dir, func(found layers.Name) error {
-		if dir.routes[found.Name] == nil {
-			names = append(names, found)
+	err := fs.each(dir, func(n layers.Name) error {
+		if dir.routes[n.Name] == nil {
+			found.add(n)
 		}
 		return nil
 	})
-	fs.renumber(dir.tree, names)
-	return names, err
+	fs.renumber(dir.tree, found)
+	return found, err
 }
 
 // FsyncDir makes names durable.

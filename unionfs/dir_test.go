@@ -11,27 +11,62 @@ import (
 // goes and in whatever order the layers give the names. They once were positions
 // in the first listing, and a listing read anew in the middle lost names.
 func TestOffsetsBelongToNames(t *testing.T) {
-	var all []layers.Name
-	for i := range 5000 {
-		all = append(all, layers.Name{Name: fmt.Sprint("name-", i)})
+	const some = 5000
+	all, half := &names{}, &names{}
+	for i := range some {
+		all.add(layers.Name{Name: fmt.Sprint("name-", i), Ino: uint64(i), Type: uint8(i % 16)})
 	}
-	before := make(map[string]uint64)
-	for _, n := range order(all) {
-		before[n.Name.Name] = n.offset
+	all.order()
+	before := make(map[string]listed)
+	for _, l := range all.all {
+		before[string(all.name(l))] = l
 	}
-	half := make([]layers.Name, 0, len(all))
-	for i := len(all) - 1; i >= 0; i -= 2 {
-		half = append(half, all[i])
+	for i := some - 1; i >= 0; i -= 2 {
+		half.add(layers.Name{Name: fmt.Sprint("name-", i), Ino: uint64(i), Type: uint8(i % 16)})
+	}
+	half.order()
+	if len(half.all) != some/2 || len(before) != some {
+		t.Fatalf("%d names of all, %d of half", len(before), len(half.all))
 	}
 	last := uint64(firstOffset - 1)
-	for _, n := range order(half) {
-		if n.offset != before[n.Name.Name] {
-			t.Errorf("%s: offset %d, was %d", n.Name.Name, n.offset, before[n.Name.Name])
+	for i, l := range half.all {
+		name := string(half.name(l))
+		if was := before[name]; l.offset != was.offset || l.ino != was.ino || half.mode(l) != all.mode(was) {
+			t.Errorf("%s: %+v, was %+v", name, l, was)
 		}
-		if n.offset <= last {
-			t.Errorf("%s: offset %d after %d", n.Name.Name, n.offset, last)
+		if l.offset <= last {
+			t.Errorf("%s: offset %d after %d", name, l.offset, last)
 		}
-		last = n.offset
+		last = l.offset
+		if next := half.after(last); next != i+1 {
+			t.Errorf("what follows %s, the name at %d, begins at %d", name, i, next)
+		}
+	}
+}
+
+// TestLongListing: what follows very many names is listed without looking it up,
+// until LOOKUPs show that the client wants the attributes of all.
+func TestLongListing(t *testing.T) {
+	l := &listing{}
+	for range 2 * enoughWanted {
+		l.looked() // before any name was left out
+	}
+	for _, c := range []struct {
+		at   int
+		want bool
+	}{{0, false}, {firstLookedUp - 1, false}, {firstLookedUp, true}, {10 * firstLookedUp, true}, {5, false}} {
+		if got := l.nameOnly(c.at); got != c.want {
+			t.Errorf("name %d: left out %v, want %v", c.at, got, c.want)
+		}
+	}
+	for i := range enoughWanted {
+		if !l.nameOnly(firstLookedUp) {
+			t.Fatalf("looked up after %d LOOKUPs", i)
+		}
+		l.looked()
+	}
+	if l.nameOnly(firstLookedUp) {
+		t.Error("still left out")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // Lookup finds a name. A name that isn't there is an answer too, and as lasting.
 func (c *conn) Lookup(_ <-chan struct{}, in *fuse.InHeader, nm string, out *fuse.EntryOut) fuse.Status {
 	dir := c.node(in.NodeId)
+	dir.list.looked()
 	n, st, err := c.fs.lookup(dir, nm, true)
 	if err == sys.ENOENT {
 		if v := c.fs.validity(dir.tree); v > 0 {
