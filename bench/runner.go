@@ -17,6 +17,7 @@ type Config struct {
 	Dir    string         // where to work; default: the system's directory for temporary files that is no tmpfs
 	Quick  bool           // small trees, few rounds: under two minutes
 	Rounds int            // of each line, at least; 0: 5, of a quick run 3
+	Time   time.Duration  // no round of the lines begins that would end later; 0: no limit, of a quick run quickTime
 	Peers  []string       // names; empty: all
 	Only   *regexp.Regexp // lines whose name matches; nil: all
 	Users  bool           // each line as a plain user too
@@ -87,6 +88,9 @@ func (c Config) prepare() (*runner, error) {
 		if c.Quick {
 			c.Rounds = 3
 		}
+	}
+	if c.Time == 0 && c.Quick {
+		c.Time = quickTime
 	}
 	if c.Dir == "" {
 		c.Dir = "/var/tmp" // /tmp is often a tmpfs
@@ -169,7 +173,7 @@ func (r *runner) clients() []int {
 	return []int{0}
 }
 
-// quickTime is how long a quick run may begin new rounds.
+// quickTime leaves a quick run of two minutes the time to count requests.
 const quickTime = 100 * time.Second
 
 // lines measures every scenario, and those that came out noisy once more.
@@ -196,8 +200,8 @@ func (r *runner) lines(ctx context.Context) error {
 			}
 			r.judge(s)
 		}
-		late := time.Since(began)+time.Since(start) > quickTime // another like this one would end too late
-		if !did || r.Quick && late {
+		late := r.Time > 0 && time.Since(began)+time.Since(start) > r.Time // another like this one would end too late
+		if !did || late {
 			break
 		}
 	}

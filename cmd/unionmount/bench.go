@@ -45,6 +45,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user.`,
 	f := c.Flags()
 	f.BoolVar(&cfg.Quick, "quick", false, "small trees, few rounds and lines: under two minutes")
 	f.IntVar(&cfg.Rounds, "rounds", 0, "rounds of each line at least (default 5; quick 3); noisy lines get more")
+	f.DurationVar(&cfg.Time, "time", 0, "begin no round that would end later than this, such as 30m (default: no limit; quick 100s)")
 	f.StringArrayVar(&cfg.Peers, "peer", nil, "measure this peer only; repeatable")
 	f.StringVar(&only, "only", "", "measure only lines that match this regular expression")
 	f.BoolVar(&cfg.Users, "users", false, "each line also as a plain user, and the unions that a plain user mounted")
