@@ -10,7 +10,7 @@ import (
 )
 
 // git runs a git command that depends on nobody's configuration.
-const git = `git() { command git -c safe.directory='*' -c user.name=tester -c user.email=t@example.org -c protocol.file.allow=always "$@"; }
+const git = `git() { command git -c safe.directory='*' -c user.name=tester -c user.email=t@example.org -c protocol.file.allow=always -c gc.auto=0 "$@"; }
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 `
 
