@@ -18,9 +18,9 @@ type connection struct {
 
 // connections are those that every suite runs on.
 func connections() []connection {
-	c := []connection{{io: unionfs.IOCached}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true, held: true}}
+	c := []connection{{io: unionfs.IOCached, held: true}, {io: unionfs.IOOpen}, {io: unionfs.IOCached, ring: true}}
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
-		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached, held: true}, connection{io: unionfs.IOCached, ring: true})
+		c = append(c, connection{io: unionfs.IOOpen, ring: true}, connection{io: unionfs.IOCached}, connection{io: unionfs.IOCached, ring: true, held: true})
 	}
 	return c
 }

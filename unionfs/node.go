@@ -31,6 +31,7 @@ type usedPart struct {
 	data     nodeData
 	gone     atomic.Bool  // the union has no name of it any more
 	lost     atomic.Int32 // errno of a held back write that failed and was not reported; 0: none (writeback.go)
+	doubted  atomic.Bool  // a write to it was doubted (writeback.go)
 	capsGone atomic.Bool  // its capabilities were removed last (attr.go)
 	more     []name       // known names beside node.at; guarded by table.mu
 }

@@ -59,6 +59,58 @@ func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
 	return fuse.Status(u.lost.Swap(0))
 }
 
+// doubts tells whether what is about to be written to the object behind fd is
+// likely to be lost when it arrives: then write(2) shall know, and not only close(2).
+//
+// Before the first write(2) to a file, and before a truncation, the kernel asks for
+// the size of its capabilities (file_remove_privs, do_truncate). With one it removes
+// them, and the write fails if that fails: so RemoveXAttr may say what a copy-up says.
+func (fs *FS) doubts(n *node, fd int) bool {
+	e := n.entry.Load()
+	if !fs.writeback() || n.tree.writer == nil || e.Stat.Mode&sys.S_IFMT != sys.S_IFREG {
+		return false
+	}
+	needs := int64(oneBlock)
+	if !e.Upper {
+		if sys.Immutable(fd) {
+			return true
+		}
+		needs += e.Stat.Blocks * 512
+	} else if st, err := sys.StatFd(fd); err != nil || st.Size > 0 {
+		return false // it may have the blocks already
+	}
+	return fs.lacks(needs)
+}
+
+const oneBlock = 4096
+
+// lacks tells whether upper has no room for so many bytes, or only what root may take yet.
+func (fs *FS) lacks(bytes int64) bool {
+	st, err := fs.union.statfs()
+	return err == nil && st.Blocks > 0 && int64(st.Bavail)*st.Bsize < bytes
+}
+
+// undoubted answers a removal of capabilities that doubts had the kernel ask for.
+// There were none, and n is in upper by now: can it have a first block?
+func (fs *FS) undoubted(n *node, err error) error {
+	if u := n.used.Load(); err != sys.ENODATA || u == nil || !u.doubted.Swap(false) {
+		return err
+	}
+	d, err := fs.fileOf(n, 0, true, true)
+	if err != nil {
+		return err
+	}
+	defer d.release()
+	if st, err := sys.StatFd(d.fd); err != nil || st.Size > 0 {
+		return err
+	}
+	err = sys.Fallocate(d.fd, sys.FALLOC_KEEP_SIZE, 0, oneBlock)
+	if err == sys.ENOTSUP {
+		return nil
+	}
+	return err
+}
+
 // heldBack bounds what the kernel holds back by the room there is for it: what
 // does not fit shall show soon.
 type heldBack struct {
@@ -114,6 +166,9 @@ func (fs *FS) bound(dev uint64) error {
 	st, err := fs.union.statfs()
 	if err != nil {
 		return fmt.Errorf("statfs upper: %w", err)
+	}
+	if st.Blocks == 0 { // a tmpfs without a limit
+		return nil
 	}
 	limit := max(leastHeldBack, int64(st.Bavail)*st.Bsize/2)
 	fs.held.left.Store(max(leastHeldBack, limit/8))

@@ -11,7 +11,10 @@ import (
 )
 
 // capability is the attribute with a file's capabilities, which a write removes.
-const capability = "security.capability"
+const (
+	capability     = "security.capability"
+	capabilitySize = 20 // struct vfs_cap_data
+)
 
 // stored turns the name a user gives into the one on disk.
 func (fs *FS) stored(n *node, attr string) (string, error) {
@@ -40,6 +43,10 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	}
 	defer sys.Close(fd)
 	v, err := sys.GetXattrFd(fd, attr)
+	if err == sys.ENODATA && attr == capability && len(dest) == 0 && c.fs.doubts(n, fd) {
+		n.use().doubted.Store(true)
+		return capabilitySize, fuse.OK
+	}
 	if err != nil {
 		return 0, c.fs.failed(n, "read attributes of", err)
 	}
@@ -112,8 +119,10 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 // RemoveXAttr removes an attribute.
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
 	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
-	if err == nil && attr == capability {
-		c.node(in.NodeId).use().capsGone.Store(true)
+	if attr == capability {
+		if err = c.fs.undoubted(c.node(in.NodeId), err); err == nil {
+			c.node(in.NodeId).use().capsGone.Store(true)
+		}
 	}
 	return c.fs.failed(c.node(in.NodeId), "change attributes of", err)
 }

@@ -49,17 +49,6 @@ func TestOptionsTakeEffect(t *testing.T) {
 			t.Errorf("a directory has nlink %d, want 3", n)
 		}
 	})
-	with("writeback=on", func(t *testing.T, s *site) {
-		f, err := os.Create(s.in("new"))
-		must(t, err)
-		defer f.Close()
-		_, err = f.WriteString("held")
-		must(t, err)
-		wantContent(t, s.upper+"/new", "")
-		wantContent(t, s.in("new"), "held")
-		must(t, f.Sync())
-		wantContent(t, s.upper+"/new", "held")
-	})
 	with("static_nlink", func(t *testing.T, s *site) {
 		must(t, os.MkdirAll(s.in("new/sub"), 0o755))
 		for _, d := range []string{"new", "d", "."} {

@@ -29,6 +29,7 @@ const (
 	RENAME_EXCHANGE  = unix.RENAME_EXCHANGE
 	RENAME_WHITEOUT  = unix.RENAME_WHITEOUT
 
+	FALLOC_KEEP_SIZE  = unix.FALLOC_FL_KEEP_SIZE                             // the length stays
 	FALLOC_PUNCH_HOLE = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE // the length stays
 
 	SEEK_DATA = unix.SEEK_DATA

@@ -38,7 +38,7 @@ type Options struct {
 	Volatile    bool
 	NoACL       bool
 	StaticNlink bool
-	Writeback   bool // writeback=on
+	NoWriteback bool // writeback=off
 	TimeoutMs   int64
 	Coherent    bool // --cache=off
 	FSName      string
@@ -52,7 +52,7 @@ func (r *Record) config() unionfs.Config {
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
-		Writeback: r.Options.Writeback,
+		Writeback: !r.Options.NoWriteback,
 		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}

@@ -1,0 +1,76 @@
+package main_test
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNoRoomShowsAtOnce: though the kernel holds back what is written, write(2)
+// itself says that there is no room: a shell's echo looks at no close(2).
+func TestNoRoomShowsAtOnce(t *testing.T) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; chmod 4755 big; echo small > small; : > empty")
+	disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q", "-m", "0")
+	s.upper, s.work = disk+"/upper", disk+"/work"
+	mkdir(t, s.upper)
+	mkdir(t, s.work)
+	s.mount("--io", "cached")
+	open := func(name string, flags int) int {
+		t.Helper()
+		fd, err := unix.Open(s.in(name), flags|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		must(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	put := func(fd int) error {
+		_, err := unix.Write(fd, []byte("more\n"))
+		return err
+	}
+	big, there := open("big", 0), open("there", unix.O_CREAT)
+	for range 2 {
+		wantErrno(t, "write to a lower file without room for it", put(big), unix.ENOSPC)
+	}
+	must(t, put(there))
+	must(t, unix.Fsync(there))
+	fresh := open("fresh", unix.O_CREAT)
+	mustShell(t, disk, "for bs in 64k 512; do dd if=/dev/zero bs=$bs of=filler oflag=append conv=notrunc 2>/dev/null && exit 1; done; sync -f filler; test $(stat -f -c %a .) = 0")
+	wantErrno(t, "write to a new file on a full disk", put(fresh), unix.ENOSPC)
+	wantErrno(t, "write to a small lower file on a full disk", put(open("small", unix.O_APPEND)), unix.ENOSPC)
+	must(t, put(there)) // the block is there
+	must(t, unix.Fsync(there))
+	if r := run(t, "sh", "-c", "echo more >> "+s.in("small")); r.code == 0 {
+		t.Error("a shell does not notice that the disk is full")
+	}
+	mustShell(t, disk, "rm filler")
+	must(t, put(fresh))
+	must(t, put(open("small", unix.O_APPEND)))
+	must(t, unix.Fsync(fresh))
+	wantContent(t, s.in("fresh"), "more\n")
+	wantContent(t, s.in("small"), "small\nmore\n")
+	wantContent(t, s.in("there"), "more\nmore\n")
+	if mode := lstat(t, s.in("big")).Mode; mode != 0o104755 {
+		t.Errorf("the lower file that could not be written to has mode %o now", mode)
+	}
+}
+
+// TestHeldBack: what is written is held back until fsync or close, unless nothing shall be.
+func TestHeldBack(t *testing.T) {
+	for option, want := range map[string]string{"": "", "writeback=on": "", "writeback=off": "held"} {
+		s := newSite(t, 1)
+		args := []string{"--io", "cached"}
+		if option != "" {
+			args = append(args, "-o", option)
+		}
+		s.mount(args...)
+		fd, err := unix.Open(s.in("new"), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		must(t, err)
+		_, err = unix.Write(fd, []byte("held"))
+		must(t, err)
+		wantContent(t, s.upper+"/new", want)
+		wantContent(t, s.in("new"), "held")
+		must(t, unix.Close(fd))
+		wantContent(t, s.upper+"/new", "held")
+		s.umount()
+	}
+}
