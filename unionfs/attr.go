@@ -90,7 +90,13 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	if in.Valid&fuse.FATTR_SIZE != 0 {
 		limit = int64(in.Size)
 	}
+	if n.flushesNothing(in) {
+		return nil
+	}
 	if err := fs.change(n, limit); err != nil {
+		return err
+	}
+	if err := fs.settle(n, in); err != nil {
 		return err
 	}
 	if in.Valid&fuse.FATTR_SIZE != 0 {

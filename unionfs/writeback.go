@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -62,9 +63,11 @@ func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
 // doubts tells whether what is about to be written to the object behind fd is
 // likely to be lost when it arrives: then write(2) shall know, and not only close(2).
 //
-// Before the first write(2) to a file, and before a truncation, the kernel asks for
-// the size of its capabilities (file_remove_privs, do_truncate). With one it removes
-// them, and the write fails if that fails: so RemoveXAttr may say what a copy-up says.
+// Before the first write(2) to a file the kernel asks for the size of its
+// capabilities, removes them if there is one, sends a SETATTR of nothing, and fails
+// the write if that fails (file_remove_privs, notify_change). So a file in doubt shows
+// capabilities, and that SETATTR makes it ready. A truncation asks as well, but its
+// SETATTR has a size, and needs no room.
 func (fs *FS) doubts(n *node, fd int) bool {
 	e := n.entry.Load()
 	if !fs.writeback() || n.tree.writer == nil || e.Stat.Mode&sys.S_IFMT != sys.S_IFREG {
@@ -79,7 +82,16 @@ func (fs *FS) doubts(n *node, fd int) bool {
 	} else if st, err := sys.StatFd(fd); err != nil || st.Size > 0 {
 		return false // it may have the blocks already
 	}
-	return fs.lacks(needs)
+	if u := n.used.Load(); u != nil && u.doubted.Load() {
+		return fs.lacks(needs) // asked the second time
+	}
+	for range 5 {
+		if !fs.lacks(needs) {
+			return false
+		}
+		time.Sleep(2 * time.Millisecond) // a file just removed takes its room until the kernel's FORGET is here
+	}
+	return true
 }
 
 const oneBlock = 4096
@@ -90,13 +102,43 @@ func (fs *FS) lacks(bytes int64) bool {
 	return err == nil && st.Blocks > 0 && int64(st.Bavail)*st.Bsize < bytes
 }
 
-// undoubted answers a removal of capabilities that doubts had the kernel ask for.
-// There were none, and n is in upper by now: can it have a first block?
-func (fs *FS) undoubted(n *node, err error) error {
-	if u := n.used.Load(); err != sys.ENODATA || u == nil || !u.doubted.Swap(false) {
-		return err
+// removesNone tells whether a removal of capabilities is one that doubts had the
+// kernel ask for: there are none.
+func (fs *FS) removesNone(n *node) bool {
+	u := n.used.Load()
+	if u == nil || !u.doubted.Load() {
+		return false
 	}
-	d, err := fs.fileOf(n, 0, true, true)
+	fd, err := fs.pathFd(n)
+	if err != nil {
+		return false
+	}
+	defer sys.Close(fd)
+	_, err = sys.GetXattrFd(fd, capability)
+	return err == sys.ENODATA
+}
+
+// flushesNothing tells whether a SETATTR to a file in doubt is the kernel's flush
+// of times after the removal of no capabilities, which moved nothing but ctime.
+func (n *node) flushesNothing(in *fuse.SetAttrIn) bool {
+	u, e := n.used.Load(), n.entry.Load()
+	if u == nil || !u.doubted.Load() || e.Upper || !onlyTimes(in) {
+		return false
+	}
+	st := e.Stat.Full()
+	return int64(in.Mtime) == st.Mtim.Sec && int64(in.Mtimensec) == st.Mtim.Nsec
+}
+
+func onlyTimes(in *fuse.SetAttrIn) bool {
+	return in.Valid&^(fuse.FATTR_CTIME|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == fuse.FATTR_MTIME
+}
+
+// settle ends n's doubt with the SETATTR of nothing before a write: n is in upper by now; an empty file gets its first block.
+func (fs *FS) settle(n *node, in *fuse.SetAttrIn) error {
+	if u := n.used.Load(); u == nil || onlyTimes(in) || !u.doubted.Swap(false) || in.Valid&fuse.FATTR_SIZE != 0 {
+		return nil
+	}
+	d, err := fs.fileOf(n, 0, false, true)
 	if err != nil {
 		return err
 	}

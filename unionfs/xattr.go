@@ -118,13 +118,15 @@ func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 
 // RemoveXAttr removes an attribute.
 func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fuse.Status {
-	err := c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
-	if attr == capability {
-		if err = c.fs.undoubted(c.node(in.NodeId), err); err == nil {
-			c.node(in.NodeId).use().capsGone.Store(true)
-		}
+	n := c.node(in.NodeId)
+	var err error
+	if attr != capability || !c.fs.removesNone(n) {
+		err = c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
 	}
-	return c.fs.failed(c.node(in.NodeId), "change attributes of", err)
+	if err == nil && attr == capability {
+		n.use().capsGone.Store(true)
+	}
+	return c.fs.failed(n, "change attributes of", err)
 }
 
 func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored string) error) error {

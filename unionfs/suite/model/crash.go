@@ -127,9 +127,14 @@ func failedIO(r op.Result) bool {
 	return r.Errno == unix.EIO || strings.Contains(r.Out, "EIO") || strings.Contains(r.Out, unix.EIO.Error())
 }
 
-// cutShort says that a write ended early: what takes several requests may get an answer to the first only.
+// cutShort says that a read or write ended early: what takes several requests may get an answer to the first only.
 func cutShort(o op.Op, r op.Result) bool {
-	return (o.Kind == op.Write || o.Kind == op.Pwrite) && r.Errno == 0 && r.Out != fmt.Sprintf("n=%d", o.Len)
+	switch o.Kind {
+	case op.Write, op.Pwrite, op.Read, op.Pread:
+		n, _, _ := strings.Cut(r.Out, " ")
+		return r.Errno == 0 && n != fmt.Sprintf("n=%d", o.Len)
+	}
+	return false
 }
 
 // gone says that the union has no server: reading pages then fails with EIO. A look
