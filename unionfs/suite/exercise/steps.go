@@ -3,6 +3,7 @@ package exercise
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 )
@@ -140,13 +141,28 @@ func (e *exerciser) mapWrite(off, n int64) error {
 	if err != nil {
 		return err
 	}
-	copy(m[off-start:], data)
+	if err := store(m[off-start:], data); err != nil {
+		return err
+	}
 	if e.rng.Intn(3) == 0 { // else the pages are written when the kernel likes
 		if err := unix.Msync(m, unix.MS_SYNC); err != nil {
 			return err
 		}
 	}
 	return unix.Munmap(m)
+}
+
+// store writes through a mapping. It may lie behind the end of a file that is not the one it should be.
+func store(to, data []byte) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("store through a mapping: %v", fault)
+		}
+	}()
+	copy(to, data)
+	return nil
 }
 
 func (e *exerciser) punch(off, n int64) error {
