@@ -106,8 +106,8 @@ func fillData(dir string, _ int, scale float64) error {
 	return f.Sync()
 }
 
-// forAll gives a tree to everyone: a plain user changes it through the union as root does.
-func forAll(dir string, uid int) error {
+// give gives a tree to a user.
+func give(dir string, uid int) error {
 	return filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err

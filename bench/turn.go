@@ -128,7 +128,7 @@ func (r *runner) phases(s scenario, p peer, site *site, c *process, w watch) err
 
 // site makes a fresh place with the scenario's layers.
 func (r *runner) site(s scenario, p peer, uid int) (*site, error) {
-	m, err := r.tree(s)
+	m, err := r.tree(s, uid)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +148,14 @@ func (r *runner) site(s scenario, p peer, uid int) (*site, error) {
 	return site, err
 }
 
-// tree makes the layers of a scenario, and their plain copy, once.
-func (r *runner) tree(s scenario) (made, error) {
+// tree makes the layers of a scenario, and their plain copy, once for each client: they are his own, as most files
+// are that somebody works with.
+func (r *runner) tree(s scenario, uid int) (made, error) {
 	t, n := s.tree, s.layers
 	if n == 0 {
 		n = t.layers
 	}
-	key := fmt.Sprintf("%s-%d", t.name, n)
+	key := fmt.Sprintf("%s-%d-%s", t.name, n, who(uid))
 	if m, ok := r.trees[key]; ok {
 		return m, nil
 	}
@@ -166,7 +167,7 @@ func (r *runner) tree(s scenario) (made, error) {
 	}
 	for i := range n {
 		l := fmt.Sprintf("%s/%d", base, i)
-		if err := errors.Join(os.Mkdir(l, 0o755), t.fill(l, i, r.scale()), forAll(l, plainUser), copyTree(l, m.flat)); err != nil {
+		if err := errors.Join(os.Mkdir(l, 0o755), t.fill(l, i, r.scale()), give(l, uid), copyTree(l, m.flat)); err != nil {
 			return m, fmt.Errorf("make the tree %s: %w", t.name, err)
 		}
 		m.lowers = append([]string{l}, m.lowers...)
