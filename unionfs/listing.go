@@ -84,9 +84,9 @@ func (n *names) after(offset uint64) int {
 const (
 	// firstLookedUp is how many names of a listing are looked up in any case. Looking up saves a request for each name if
 	// the client wants its attributes, and costs a node if not.
-	firstLookedUp = 100_000
+	firstLookedUp = 1000
 	// enoughWanted is how many LOOKUPs of names left out show that the client wants the attributes of all.
-	enoughWanted = 1000
+	enoughWanted = 100
 )
 
 // nameOnly tells whether the name at a place of the listing is not to be looked up with it.

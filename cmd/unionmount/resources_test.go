@@ -126,7 +126,7 @@ func TestMemoryOfKnownFiles(t *testing.T) {
 
 // TestMemoryOfAListing lists a merged directory of very many names: 300 MiB are enough for a million.
 func TestMemoryOfAListing(t *testing.T) {
-	names, bar := 120_000, int64(80*mebibyte) // the listing looks 100,000 names up, and not the others
+	names, bar := 120_000, int64(80*mebibyte) // names after the first 1,000 are not looked up
 	if long() {
 		names, bar = 1_000_000, 300*mebibyte
 	}
