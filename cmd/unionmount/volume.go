@@ -114,7 +114,7 @@ func volumeLs(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q.Filters = l.filters
+			q.Filters, q.Brief = l.filters, l.quiet || l.format == "table"
 			// It ends before a collection would pay; if it grows large it collects all the same.
 			debug.SetGCPercent(-1)
 			debug.SetMemoryLimit(256 << 20)
@@ -124,17 +124,18 @@ func volumeLs(s *session) *cobra.Command {
 			}
 			all, broken := e.Volumes(q)
 			done()
-			rows := make([]row, 0, len(all))
+			rows, space := make([]row, 0, len(all)), make([]string, 0, 4*len(all))
 			header := []string{"DRIVER", "VOLUME NAME"}
 			if q.Size {
 				header = append(header, "LINKS", "SIZE")
 			}
 			for _, v := range all {
-				columns := []string{v.Driver, v.Name}
+				begin := len(space)
+				space = append(space, v.Driver, v.Name)
 				if q.Size {
-					columns = append(columns, v.Links, v.Size)
+					space = append(space, v.Links, v.Size)
 				}
-				rows = append(rows, row{v.Name, columns, v})
+				rows = append(rows, row{v.Name, space[begin:], v})
 			}
 			if all == nil && broken != nil {
 				return broken

@@ -169,9 +169,7 @@ func commitUntilKilled(t *testing.T, d *database, daemon int) (acknowledged int)
 	return acknowledged
 }
 
-// TestLsOfManyVolumes: 10,000 volumes are listed in a few times the time of 10. Three
-// is the aim, which it misses by a little (docs/volumes.md); the bound here is
-// what it must never get worse than. It
+// TestLsOfManyVolumes: 10,000 volumes are listed within three times the time of 10. It
 // compares the processors' time, the least of some runs: what else runs on the
 // machine delays the one command more than the other.
 func TestLsOfManyVolumes(t *testing.T) {
@@ -205,7 +203,7 @@ func TestLsOfManyVolumes(t *testing.T) {
 		}
 	}
 	t.Logf("10: %v, 10,000: %v", took[0], took[1])
-	if took[1] > 5*took[0] {
+	if took[1] > 3*took[0] {
 		t.Errorf("10,000 volumes take %v, 10 take %v", took[1], took[0])
 	}
 }

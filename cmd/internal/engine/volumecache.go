@@ -42,8 +42,8 @@ func (e *Engine) writeList(stamp volumes.Stamp, all []volumes.Volume) error {
 	return os.Rename(path+".new", path)
 }
 
-// readList reads the list if it still holds.
-func (e *Engine) readList() (all []volumes.Volume, ok bool, err error) {
+// readList reads the list if it still holds; briefly, without labels and options.
+func (e *Engine) readList(brief bool) (all []volumes.Volume, ok bool, err error) {
 	stamp := e.volumes().DirStamp()
 	if stamp == (volumes.Stamp{}) {
 		return nil, false, nil
@@ -76,7 +76,7 @@ func (e *Engine) readList() (all []volumes.Volume, ok bool, err error) {
 	for all = make([]volumes.Volume, 0, n); len(data) > 0; {
 		name, ok1 := field()
 		record, ok2 := field()
-		v, ok3 := parseVolume(record, name, nil)
+		v, ok3 := parseVolume(record, name, nil, brief)
 		if !ok1 || !ok2 || !ok3 {
 			return nil, false, nil // cut short: it is made anew
 		}

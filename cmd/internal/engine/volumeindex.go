@@ -31,32 +31,44 @@ func volumeText(stamp volumes.Stamp, v *volumes.Volume) (text []byte, ok bool) {
 	return []byte(strings.Join(f, "\x00")), !slices.ContainsFunc(f, func(s string) bool { return strings.Contains(s, "\x00") })
 }
 
-// parseVolume reads a record, no maps where nothing is in them; false if it isn't
-// of the options file with that stamp, if one is given.
-func parseVolume(text, name string, stamp *volumes.Stamp) (v volumes.Volume, ok bool) {
-	const fixed = 7
-	f := strings.Split(text, "\x00")
-	if len(f) < fixed || len(f)%2 == 0 || f[0] != recordForm {
-		return v, false
+// parseVolume reads a record, no maps where nothing is in them, and none at all if
+// brief; false if it isn't of the options file with that stamp, if one is given.
+func parseVolume(text, name string, stamp *volumes.Stamp, brief bool) (v volumes.Volume, ok bool) {
+	var f [7]string
+	more := true
+	for i := range f {
+		if !more {
+			return v, false
+		}
+		f[i], text, more = strings.Cut(text, "\x00")
+	}
+	pairs := 0
+	if more {
+		pairs = strings.Count(text, "\x00") + 1
 	}
 	labels, err := strconv.Atoi(f[2])
-	if err != nil || labels < 0 || fixed+2*labels > len(f) || stamp != nil && (f[1] != stamp.String() || *stamp == (volumes.Stamp{})) {
+	if f[0] != recordForm || err != nil || labels < 0 || 2*labels > pairs || pairs%2 != 0 ||
+		stamp != nil && (f[1] != stamp.String() || *stamp == (volumes.Stamp{})) {
 		return v, false
 	}
 	v = volumes.Volume{Name: name, Driver: f[3], CreatedAt: f[4], Mountpoint: f[5], Scope: f[6]}
-	if labels > 0 {
-		v.Labels = make(map[string]string, labels)
+	if brief {
+		return v, true
 	}
-	if rest := len(f) - fixed - 2*labels; rest > 0 {
-		v.Options = make(map[string]string, rest/2)
-	}
-	for i := fixed; i < len(f); i += 2 {
-		if i < fixed+2*labels {
-			v.Labels[f[i]] = f[i+1]
-		} else {
-			v.Options[f[i]] = f[i+1]
+	next := func(n int) (m map[string]string) {
+		if n > 0 {
+			m = make(map[string]string, n)
 		}
+		for range n {
+			var key, value string
+			key, text, _ = strings.Cut(text, "\x00")
+			value, text, _ = strings.Cut(text, "\x00")
+			m[key] = value
+		}
+		return m
 	}
+	v.Labels = next(labels)
+	v.Options = next(pairs/2 - labels)
 	return v, true
 }
 
@@ -116,7 +128,7 @@ func (e *Engine) compareVolumes(tx catalog.Tx) (all []volumes.Volume, broken, er
 	}
 	all = make([]volumes.Volume, 0, len(names))
 	for i, name := range names {
-		if v, ok := parseVolume(string(tx.Get(kindVolume, name)), name, &stamps[i]); ok {
+		if v, ok := parseVolume(string(tx.Get(kindVolume, name)), name, &stamps[i], false); ok {
 			all = append(all, v)
 			continue
 		}

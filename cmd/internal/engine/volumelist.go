@@ -41,6 +41,7 @@ func (v *VolumeLine) Label(name string) string { return v.labels[name] }
 type VolumeQuery struct {
 	Filters []string                           // KEY=VALUE, or KEY!=VALUE for labels; several of one key are alternatives, but of label all must hold
 	Size    bool                               // measure each
+	Brief   bool                               // nobody looks at more than names and drivers
 	Tell    func(done, all int, volume string) // of the measuring; may be nil
 }
 
@@ -55,7 +56,7 @@ func (e *Engine) Volumes(q VolumeQuery) (lines []*VolumeLine, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	e.sweepDead(ctx)
-	all, broken, err := e.allVolumes()
+	all, broken, err := e.allVolumes(q.Brief && len(choose.labels)+len(choose.absent) == 0)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +68,10 @@ func (e *Engine) Volumes(q VolumeQuery) (lines []*VolumeLine, err error) {
 	}
 	all = slices.DeleteFunc(all, func(v volumes.Volume) bool { return !choose.keeps(&v, len(users[v.Name]) > 0) })
 	lines = make([]*VolumeLine, 0, len(all))
+	space := make([]VolumeLine, len(all)) // in one piece: there may be very many
 	for i := range all {
-		v := &all[i]
-		line := &VolumeLine{Availability: notSaid, Driver: v.Driver, Group: notSaid, Labels: joinLabels(v.Labels), Links: notSaid,
+		v, line := &all[i], &space[i]
+		*line = VolumeLine{Availability: notSaid, Driver: v.Driver, Group: notSaid, Labels: joinLabels(v.Labels), Links: notSaid,
 			Mountpoint: v.Mountpoint, Name: v.Name, Scope: v.Scope, Size: notSaid, Status: notSaid, labels: v.Labels}
 		if q.Size {
 			if q.Tell != nil {
@@ -82,12 +84,12 @@ func (e *Engine) Volumes(q VolumeQuery) (lines []*VolumeLine, err error) {
 	return lines, broken
 }
 
-// allVolumes reads the list or the catalogue; without a root there is nothing, and nothing is made.
-func (e *Engine) allVolumes() (all []volumes.Volume, broken, err error) {
+// allVolumes reads the list, briefly if that is enough, or the catalogue; without a root there is nothing, and nothing is made.
+func (e *Engine) allVolumes(brief bool) (all []volumes.Volume, broken, err error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
-	if all, ok, err := e.readList(); ok || err != nil {
+	if all, ok, err := e.readList(brief); ok || err != nil {
 		return all, nil, err
 	}
 	err = catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) (err error) {

@@ -42,7 +42,7 @@ func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) 
 	} else if err != nil {
 		return p, fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	found, broken, err := e.allVolumes()
+	found, broken, err := e.allVolumes(false)
 	if err != nil {
 		return p, err
 	}
