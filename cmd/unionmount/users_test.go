@@ -185,11 +185,12 @@ cat "$mnt/new" "$mnt/hard" "$mnt/moved/in" "$mnt/vol/f"
 stat -c '%u %Y' "$mnt/new"
 cat "$mnt/secret" 2>/dev/null && echo 'read a secret'
 grep " $mnt fuse" /proc/mounts | cut -d' ' -f3
+exec 3> "$mnt/held"; echo not held back >&3; cat "$upper/held"; exec 3>&-
 umount -R "$mnt"
 `
 	r := s.asPlainUser("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh",
 		suite.binary, s.root, s.upper, s.work, s.lowers[0], s.lowers[1], s.mnt, userScript)
-	want := "new\nagain\nmore\nin\nvolume\n0 1000000000\nfuse.unionmount\n"
+	want := "new\nagain\nmore\nin\nvolume\n0 1000000000\nfuse.unionmount\nnot held back\n"
 	if r.code != 0 || r.stdout != want {
 		t.Errorf("in a user namespace: want\n%s%s", want, r)
 	}

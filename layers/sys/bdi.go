@@ -4,8 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 )
+
+// CanLimitWriteback tells whether LimitWriteback works here: not in a user
+// namespace, nor where sysfs is read-only, nor before Linux 6.2.
+func CanLimitWriteback() bool {
+	files, _ := filepath.Glob("/sys/class/bdi/*/max_bytes") // fails for a bad pattern only
+	for _, f := range files {
+		if fd, err := Open(f, O_WRONLY); err == nil {
+			_ = Close(fd)
+			return true
+		}
+	}
+	return false
+}
 
 // LimitWriteback bounds what the kernel holds back of the writes to the filesystem
 // with the device number dev, in bytes; a bound above the one for all filesystems
