@@ -97,6 +97,34 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 	}
 }
 
+// TestSnapshotsOfOneName: of two live copies of one name the one that is ready later
+// is refused as it would have been before, and leaves nothing. It failed with "file exists".
+func TestSnapshotsOfOneName(t *testing.T) {
+	ctx := context.Background()
+	s := At(t.TempDir())
+	v := made(t, s, "db")
+	all := filepath.Join(filepath.Dir(v.Mountpoint), snapshotsDir)
+	told := false
+	during := func(tree.Result) { // as another process does it
+		if !told {
+			told = true
+			if err := os.MkdirAll(filepath.Join(all, "s1", "_data"), 0o700); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	_, err := s.Snapshot(ctx, "db", "s1", How{Live: true, Tell: during})
+	if !told {
+		t.Fatal("nothing was copied")
+	}
+	if !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "snapshot rm db@s1") {
+		t.Errorf("the second: %v", err)
+	}
+	if names := namesIn(t, all); !slices.Equal(names, []string{"s1"}) {
+		t.Errorf("there are %v", names)
+	}
+}
+
 // TestLiveCopyHoldsTheVolume: while it is copied live, it can be attached, but neither removed nor restored.
 func TestLiveCopyHoldsTheVolume(t *testing.T) {
 	ctx := context.Background()

@@ -33,7 +33,7 @@ func (s *Store) Snapshot(ctx context.Context, volume, name string, h How) (c Cop
 	defer func() { err = errors.Join(err, l.Unlock()) }()
 	final := Snapshot{Volume: volume, Name: name, dir: filepath.Join(l.Dir(), snapshotsDir, name)}
 	if _, err := os.Lstat(final.dir); err == nil {
-		return c, fail(ErrConflict, "create snapshot %s: there is one of that name: unionmount volume snapshot rm %s", final.id(), final.id())
+		return c, final.taken()
 	}
 	staged, err := l.stageSnapshot(ctx, name)
 	if err != nil {
@@ -45,6 +45,10 @@ func (s *Store) Snapshot(ctx context.Context, volume, name string, h How) (c Cop
 	}
 	staged.Method, staged.PointInTime = c.Method, c.PointInTime
 	return c, staged.publish(final.dir)
+}
+
+func (s *Snapshot) taken() error {
+	return fail(ErrConflict, "create snapshot %s: there is one of that name: unionmount volume snapshot rm %s", s.id(), s.id())
 }
 
 // stagedSnapshot is one that nobody sees, locked against being swept.
@@ -77,6 +81,9 @@ func (s *stagedSnapshot) publish(final string) error {
 	err := s.write()
 	if err == nil {
 		err = os.Rename(s.dir, final)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return s.taken() // by another command, while a live copy let go of the volume
 	}
 	if err != nil {
 		return err
