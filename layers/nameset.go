@@ -62,14 +62,9 @@ func (s *nameSet) name(at uint64) []byte {
 // grow doubles the slots.
 func (s *nameSet) grow() {
 	s.slots = make([]uint64, 2*len(s.slots))
-	mask := uint64(len(s.slots) - 1)
-	for at := uint64(0); at < uint64(len(s.text)); {
-		name := s.name(at)
-		i := maphash.Bytes(s.seed, name) & mask
-		for s.slots[i] != 0 {
-			i = (i + 1) & mask
-		}
-		s.slots[i] = at + 1
-		at += nameHead + uint64(len(name))
+	for at := 0; at < len(s.text); {
+		name := s.name(uint64(at))
+		s.slots[s.find(string(name))] = uint64(at) + 1
+		at += nameHead + len(name)
 	}
 }

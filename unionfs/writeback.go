@@ -82,16 +82,19 @@ func (fs *FS) doubts(n *node, fd int) bool {
 	} else if st, err := sys.StatFd(fd); err != nil || st.Size > 0 {
 		return false // it may have the blocks already
 	}
-	if u := n.used.Load(); u != nil && u.doubted.Load() {
-		return fs.lacks(needs) // asked the second time
-	}
-	for range 5 {
-		if !fs.lacks(needs) {
-			return false
+	for try := 0; fs.lacks(needs); try++ {
+		if try == 5 || n.inDoubt() { // or asked the second time
+			return true
 		}
 		time.Sleep(2 * time.Millisecond) // a file just removed takes its room until the kernel's FORGET is here
 	}
-	return true
+	return false
+}
+
+// inDoubt tells whether doubts had the kernel ask for a removal of capabilities that wasn't settled yet.
+func (n *node) inDoubt() bool {
+	u := n.used.Load()
+	return u != nil && u.doubted.Load()
 }
 
 const oneBlock = 4096
@@ -105,8 +108,7 @@ func (fs *FS) lacks(bytes int64) bool {
 // removesNone tells whether a removal of capabilities is one that doubts had the
 // kernel ask for: there are none.
 func (fs *FS) removesNone(n *node) bool {
-	u := n.used.Load()
-	if u == nil || !u.doubted.Load() {
+	if !n.inDoubt() {
 		return false
 	}
 	fd, err := fs.pathFd(n)
@@ -121,8 +123,8 @@ func (fs *FS) removesNone(n *node) bool {
 // flushesNothing tells whether a SETATTR to a file in doubt is the kernel's flush
 // of times after the removal of no capabilities, which moved nothing but ctime.
 func (n *node) flushesNothing(in *fuse.SetAttrIn) bool {
-	u, e := n.used.Load(), n.entry.Load()
-	if u == nil || !u.doubted.Load() || e.Upper || !onlyTimes(in) {
+	e := n.entry.Load()
+	if !n.inDoubt() || e.Upper || !onlyTimes(in) {
 		return false
 	}
 	st := e.Stat.Full()
@@ -135,7 +137,7 @@ func onlyTimes(in *fuse.SetAttrIn) bool {
 
 // settle ends n's doubt with the SETATTR of nothing before a write: n is in upper by now; an empty file gets its first block.
 func (fs *FS) settle(n *node, in *fuse.SetAttrIn) error {
-	if u := n.used.Load(); u == nil || onlyTimes(in) || !u.doubted.Swap(false) || in.Valid&fuse.FATTR_SIZE != 0 {
+	if onlyTimes(in) || !n.inDoubt() || !n.use().doubted.Swap(false) || in.Valid&fuse.FATTR_SIZE != 0 {
 		return nil
 	}
 	d, err := fs.fileOf(n, 0, false, true)

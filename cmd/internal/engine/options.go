@@ -80,7 +80,7 @@ func (g *Given) set(word, key, value string, has bool) error {
 		if value != "on" && value != "off" {
 			return fail(ErrUsage, "option "+word, "want on or off")
 		}
-		g.Writeback = value
+		g.HoldBack = value
 		return nil
 	case "timeout":
 		sec, err := strconv.ParseFloat(value, 64)

@@ -39,7 +39,7 @@ type Options struct {
 	Volatile    bool
 	NoACL       bool
 	StaticNlink bool
-	Writeback   string // on, off; empty: on where the kernel can be told how much to hold back
+	HoldBack    string // writeback=on or off; empty: on where the kernel can be told how much to hold back. Records once had a bool Writeback
 	TimeoutMs   int64
 	Coherent    bool // --cache=off
 	FSName      string
@@ -53,7 +53,7 @@ func (r *Record) config() unionfs.Config {
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
 		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
-		Writeback: r.Options.Writeback == "on" || r.Options.Writeback == "" && sys.CanLimitWriteback(),
+		Writeback: r.Options.HoldBack == "on" || r.Options.HoldBack == "" && sys.CanLimitWriteback(),
 		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
