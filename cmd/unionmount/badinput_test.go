@@ -190,10 +190,7 @@ func TestDiskFull(t *testing.T) {
 func diskFull(t *testing.T, flags ...string) {
 	s := newSite(t, 1)
 	mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; echo small > small")
-	disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q", "-m", "0")
-	s.upper, s.work = disk+"/upper", disk+"/work"
-	mkdir(t, s.upper)
-	mkdir(t, s.work)
+	s.upperOnDisk("16M", "mkfs.ext4", "-q", "-m", "0")
 	s.mount(flags...)
 	write(t, s.in("kept"), "kept\n")
 	big, err := hashFile(s.in("big"))

@@ -245,10 +245,7 @@ func TestTruncateCopiesNoData(t *testing.T) {
 				s := newSite(t, 1)
 				big := s.lowers[0] + "/big"
 				mustShell(t, s.dir, "head -c 67108864 /dev/zero | tr '\\0' x > "+big)
-				disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q")
-				s.upper, s.work = disk+"/upper", disk+"/work"
-				mkdir(t, s.upper)
-				mkdir(t, s.work)
+				s.upperOnDisk("16M", "mkfs.ext4", "-q")
 				s.mount("--io", io)
 				must(t, way.do(s.in("big")))
 				if st := lstat(t, s.in("big")); st.Size != way.size {
@@ -298,12 +295,8 @@ func TestCopyUpReflinks(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 0)
 		need(t, "mkfs.btrfs")
-		disk := s.diskImage("btrfs", "256M", "mkfs.btrfs", "-q")
-		s.lowers = []string{disk + "/lower"}
-		s.upper, s.work = disk+"/upper", disk+"/work"
-		for _, d := range []string{s.lowers[0], s.upper, s.work} {
-			mkdir(t, d)
-		}
+		s.lowers = []string{s.upperOnDisk("256M", "mkfs.btrfs", "-q") + "/lower"}
+		mkdir(t, s.lowers[0])
 		mustShell(t, s.lowers[0], "head -c 134217728 /dev/urandom > big; sync -f .")
 		s.mount("--io", io)
 		must(t, os.Chmod(s.in("big"), 0o600))

@@ -161,9 +161,7 @@ func readForeign(t *testing.T, script string, mount func(s *site, at string), fl
 			want := describe(t, at, nil)
 			mustRun(t, "umount", at)
 			if kind == "as a lower" {
-				s.lowers = append([]string{s.upper}, s.lowers...)
-				s.upper, s.work = s.dir+"/upper2", s.dir+"/work2"
-				mkdir(t, s.upper)
+				s.upperToLayer()
 			}
 			s.mount(flags...)
 			if d := differences(want, describe(t, s.mnt, nil)); d != "" {

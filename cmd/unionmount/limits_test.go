@@ -13,10 +13,7 @@ import (
 func TestStatfsIsTheUppers(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
-		disk := s.diskImage("disk", "32M", "mkfs.ext4", "-q")
-		s.upper, s.work = disk+"/upper", disk+"/work"
-		mkdir(t, s.upper)
-		mkdir(t, s.work)
+		s.upperOnDisk("32M", "mkfs.ext4", "-q")
 		s.mount("--io", io)
 		var want, got unix.Statfs_t
 		must(t, unix.Statfs(s.upper, &want))

@@ -109,19 +109,13 @@ func TestMetacopyLayersOfTheKernel(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
 		mustShell(t, s.lowers[0], large)
-		next := func(name string) {
-			s.lowers = append([]string{s.upper}, s.lowers...)
-			s.upper, s.work = s.dir+"/upper-"+name, s.dir+"/work-"+name
-			mkdir(t, s.upper)
-			mkdir(t, s.work)
-		}
 		s.inKernel(t, metaOnly)
-		next("2")
+		s.upperToLayer()
 		s.inKernel(t, "chmod 444 same renamed; mv renamed twice; mv d/away d/twice; chmod 400 e2/deep2/in; mv e2/deep2 d2; chmod 466 hard2")
 		if n := len(metacopies(t, s.upper)); n < 4 {
 			t.Fatalf("the fixture is wrong: the kernel made %d metacopies of metacopies", n)
 		}
-		next("3")
+		s.upperToLayer()
 		want := s.inKernel(t, "")
 		s.mount("--io", io)
 		if d := differences(want, withTimes(t, s.mnt)); d != "" {
@@ -187,9 +181,7 @@ func TestMetacopyWithoutData(t *testing.T) {
 				s.inKernel(t, "chmod 600 same other")
 				damage(t, s.lowers[0], s.upper+"/same")
 				if kind == "lower" {
-					s.lowers = append([]string{s.upper}, s.lowers...)
-					s.upper, s.work = s.dir+"/upper2", s.dir+"/work2"
-					mkdir(t, s.upper)
+					s.upperToLayer()
 				}
 				s.mount()
 				_, err := os.ReadFile(s.in("same"))

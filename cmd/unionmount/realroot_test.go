@@ -81,10 +81,7 @@ test "$(hello)" = "Hello, world!"; file /bin/sh | grep -q link
 dpkg --audit; dpkg --verify`)
 		s.umount()
 		s.must("rm", s.name)
-		s.lowers = []string{s.upper, dir + "/root"} // what was installed is a layer now
-		s.upper, s.work = s.dir+"/upper2", s.dir+"/work2"
-		mkdir(t, s.upper)
-		mkdir(t, s.work)
+		s.upperToLayer()
 		s.mount("--io", io)
 		inside(`
 dpkg --verify; dpkg -i /packages/hello*.deb /packages/file*.deb /packages/lib*.deb

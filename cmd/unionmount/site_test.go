@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -231,4 +232,28 @@ func (s *site) diskImage(name, size string, mkfs ...string) string {
 	mustRun(s.t, mkfs[0], append(mkfs[1:], image)...)
 	mustRun(s.t, "mount", "-o", "loop", image, at)
 	return at
+}
+
+// useUpper makes the site's upper and work anew, at other paths.
+func (s *site) useUpper(upper, work string) {
+	s.t.Helper()
+	s.upper, s.work = upper, work
+	mkdir(s.t, upper)
+	mkdir(s.t, work)
+}
+
+// upperOnDisk gives the upper a small file system of its own, and tells where that is mounted.
+func (s *site) upperOnDisk(size string, mkfs ...string) string {
+	s.t.Helper()
+	disk := s.diskImage("disk", size, mkfs...)
+	s.useUpper(disk+"/upper", disk+"/work")
+	return disk
+}
+
+// upperToLayer makes what the upper holds the topmost layer, and begins a new upper.
+func (s *site) upperToLayer() {
+	s.t.Helper()
+	s.lowers = append([]string{s.upper}, s.lowers...)
+	n := len(s.lowers)
+	s.useUpper(fmt.Sprint(s.dir, "/upper", n), fmt.Sprint(s.dir, "/work", n))
 }

@@ -10,11 +10,8 @@ import (
 // itself says that there is no room: a shell's echo looks at no close(2).
 func TestNoRoomShowsAtOnce(t *testing.T) {
 	s := newSite(t, 1)
-	mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; chmod 4755 big; echo small > small; : > empty")
-	disk := s.diskImage("disk", "16M", "mkfs.ext4", "-q", "-m", "0")
-	s.upper, s.work = disk+"/upper", disk+"/work"
-	mkdir(t, s.upper)
-	mkdir(t, s.work)
+	mustShell(t, s.lowers[0], "head -c 33554432 /dev/urandom > big; chmod 4755 big; echo small > small")
+	disk := s.upperOnDisk("16M", "mkfs.ext4", "-q", "-m", "0")
 	s.mount("--io", "cached")
 	open := func(name string, flags int) int {
 		t.Helper()
@@ -69,8 +66,12 @@ func TestHeldBack(t *testing.T) {
 		must(t, err)
 		wantContent(t, s.upper+"/new", want)
 		wantContent(t, s.in("new"), "held")
-		must(t, unix.Close(fd))
+		must(t, unix.Fsync(fd))
 		wantContent(t, s.upper+"/new", "held")
+		_, err = unix.Write(fd, []byte(" again"))
+		must(t, err)
+		must(t, unix.Close(fd))
+		wantContent(t, s.upper+"/new", "held again")
 		s.umount()
 	}
 }

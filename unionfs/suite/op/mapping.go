@@ -2,9 +2,10 @@ package op
 
 import (
 	"hash/crc32"
-	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // sigbus answers an access to mapped memory that the filesystem could not serve.
@@ -37,14 +38,10 @@ func (s *Side) doMapping(o Op) (Result, bool) {
 
 // guarded turns SIGBUS into an answer.
 func guarded(run func() Result) (r Result) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if recover() != nil {
-			r = Result{Out: sigbus}
-		}
-	}()
-	return run()
+	if suite.Faults(func() { r = run() }) {
+		return Result{Out: sigbus}
+	}
+	return r
 }
 
 // window is the part of [off, off+len) that lies in the file, from the page that holds off.
