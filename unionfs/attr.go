@@ -184,7 +184,7 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 		return err
 	}
 	defer d.release()
-	if err := sys.Truncate(d.fd, int64(in.Size)); err != nil {
+	if err := fs.keepsMtime(n, in, d.fd, func() error { return sys.Truncate(d.fd, int64(in.Size)) }); err != nil {
 		return err
 	}
 	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {

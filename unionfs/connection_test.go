@@ -2,7 +2,7 @@ package unionfs_test
 
 import (
 	"os"
-	"strings"
+	"sync"
 	"testing"
 
 	"github.com/unionmount/unionmount/unionfs"
@@ -41,26 +41,46 @@ func (c connection) config(cfg unionfs.Config) unionfs.Config {
 	return cfg
 }
 
+// ringSwitch is FUSE over io_uring's, on while a test needs it: those of several worlds run side by side.
+var ringSwitch struct {
+	sync.Mutex
+	users int
+	old   []byte
+}
+
 // need switches FUSE over io_uring on for the time of a test that uses it.
 func (c connection) need(t *testing.T) {
 	t.Helper()
-	const param = "/sys/module/fuse/parameters/enable_uring"
 	if !c.ring {
 		return
 	}
-	old, err := os.ReadFile(param)
-	if err != nil {
-		suite.Absent(t, "needs FUSE over io_uring: Linux 6.14 or later with CONFIG_FUSE_IO_URING")
-	}
-	if strings.TrimSpace(string(old)) == "Y" {
-		return
-	}
-	if err := os.WriteFile(param, []byte("Y"), 0); err != nil {
-		suite.Absent(t, "needs root to switch FUSE over io_uring on: "+err.Error())
+	if err := useRing(1); err != nil {
+		suite.Absent(t, "needs FUSE over io_uring (Linux 6.14 or later with CONFIG_FUSE_IO_URING), and root to switch it on: "+err.Error())
 	}
 	t.Cleanup(func() {
-		if err := os.WriteFile(param, old, 0); err != nil {
+		if err := useRing(-1); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// useRing counts a user more or less of the switch, which is put back after the last.
+func useRing(users int) error {
+	const param = "/sys/module/fuse/parameters/enable_uring"
+	s := &ringSwitch
+	s.Lock()
+	defer s.Unlock()
+	var err error
+	switch {
+	case users < 0 && s.users == 1:
+		err = os.WriteFile(param, s.old, 0)
+	case users > 0 && s.users == 0:
+		if s.old, err = os.ReadFile(param); err == nil {
+			err = os.WriteFile(param, []byte("Y"), 0)
+		}
+	}
+	if err == nil {
+		s.users += users
+	}
+	return err
 }

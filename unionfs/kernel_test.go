@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/unionmount/unionmount/unionfs"
 	"github.com/unionmount/unionmount/unionfs/suite"
 	"github.com/unionmount/unionmount/unionfs/suite/model"
 	"github.com/unionmount/unionmount/unionfs/suite/op"
@@ -20,10 +19,11 @@ import (
 // TestKernelReadsWhatWeWrite takes turns on one upper: the model changes it through us, then through kernel overlayfs,
 // and so on. Each turn begins with the comparison of the whole tree as the other left it, links included.
 func TestKernelReadsWhatWeWrite(t *testing.T) {
-	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			seed := seed(t)
-			w := world{name: string(io), connection: connection{io: io}, marks: startree.Kernel, calm: true}
+			w := world{name: c.String(), connection: c, marks: startree.Kernel, calm: true}
 			b, ours, err := w.build(t, 1+int(seed%4), seed)
 			if err != nil {
 				t.Fatal(err)
@@ -36,7 +36,7 @@ func TestKernelReadsWhatWeWrite(t *testing.T) {
 				if turn%2 == 0 {
 					err = b.turn(cfg, ours, b.start, b.stop)
 				} else {
-					cfg.Allow = kernelAllows
+					cfg.Allow, cfg.HeldBack = kernelAllows, false
 					err = b.turn(cfg, ours, b.kernelStart, b.kernelStop)
 				}
 				if err != nil {

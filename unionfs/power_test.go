@@ -43,22 +43,23 @@ func TestPowerLoss(t *testing.T) {
 			suite.Absent(t, "needs "+c)
 		}
 	}
-	for _, io := range []unionfs.IO{unionfs.IOCached, unionfs.IOOpen} {
-		t.Run(string(io), func(t *testing.T) {
+	for _, c := range connections() {
+		t.Run(c.String(), func(t *testing.T) {
+			c.need(t)
 			seed := seed(t)
 			dir := t.TempDir()
 			store := diskImage(t, dir+"/store.img", "1G", "mkfs.xfs", "-q", "-m", "reflink=1")
 			disk := diskImage(t, store+"/disk.img", "128M", "mkfs.ext4", "-q")
 			lower := dir + "/lower"
 			powerLayer(t, lower, disk)
-			d := &daemon{Config: unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work", IO: io, NoRing: true}, Mountpoint: dir + "/mnt"}
+			d := &daemon{Config: c.config(unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work"}), Mountpoint: dir + "/mnt"}
 			if out, err := exec.Command("sync", "-f", disk).CombinedOutput(); err != nil {
 				t.Fatalf("sync: %v: %s", err, out)
 			}
 			if err := errors.Join(os.Mkdir(d.Mountpoint, 0o755), d.start()); err != nil {
 				t.Fatal(err)
 			}
-			p := &power{t: t, lower: lower, mnt: d.Mountpoint, io: io, store: store, rng: rand.New(rand.NewSource(seed))}
+			p := &power{t: t, lower: lower, mnt: d.Mountpoint, connection: c, store: store, rng: rand.New(rand.NewSource(seed))}
 			err := p.run(times("CUTS", 8, 150))
 			if err := errors.Join(err, d.stop()); err != nil {
 				t.Fatal(err)
@@ -99,10 +100,10 @@ func powerLayer(t *testing.T, lower, disk string) {
 type power struct {
 	t                 *testing.T
 	lower, mnt, store string
-	io                unionfs.IO
-	rng               *rand.Rand
-	files             [powerFiles]powerFile
-	stop              atomic.Bool
+	connection
+	rng   *rand.Rand
+	files [powerFiles]powerFile
+	stop  atomic.Bool
 }
 
 // run changes files until the cuts are made, and checks what each left.
@@ -178,7 +179,7 @@ func (p *power) cut() error {
 	if out, err := exec.Command("sh", "-c", "mkdir -p "+at+" && mount -o loop "+clone+" "+at).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount the clone: %w: %s", err, out)
 	}
-	d := &daemon{Config: unionfs.Config{Lowers: []string{p.lower}, Upper: at + "/upper", Work: at + "/work", IO: p.io, NoRing: true}, Mountpoint: p.store + "/after"}
+	d := &daemon{Config: p.config(unionfs.Config{Lowers: []string{p.lower}, Upper: at + "/upper", Work: at + "/work"}), Mountpoint: p.store + "/after"}
 	err := errors.Join(os.MkdirAll(d.Mountpoint, 0o755), d.start())
 	if err == nil {
 		for i := range p.files {

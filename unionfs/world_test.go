@@ -48,10 +48,11 @@ func worlds() []world {
 		world{name: "volume-bind", connection: connection{io: unionfs.IOCached}, way: "bind", marks: startree.Kernel})
 }
 
-// eachWorld runs a test in every world.
+// eachWorld runs a test in every world, in several at a time.
 func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
 	for _, w := range worlds() {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			w.need(t)
 			if w.user {
 				fuseForAll(t)

@@ -135,6 +135,23 @@ func onlyTimes(in *fuse.SetAttrIn) bool {
 	return in.Valid&^(fuse.FATTR_CTIME|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == fuse.FATTR_MTIME
 }
 
+// keepsMtime truncates the file behind fd. If the kernel keeps its times, it has changed them before it asks, and
+// says so; that it does not means that truncate(2) found the size as it is to be (fuse_do_setattr), and then it
+// shows the old ones. Those must be what is on the disk, for the next mount to show the same.
+func (fs *FS) keepsMtime(n *node, in *fuse.SetAttrIn, fd int, truncate func() error) error {
+	if !fs.writeback() || n.tree.writer == nil || in.Valid&fuse.FATTR_MTIME != 0 {
+		return truncate()
+	}
+	st, err := sys.StatFd(fd)
+	if err == nil {
+		err = truncate()
+	}
+	if err != nil {
+		return err
+	}
+	return sys.UtimesFd(fd, sys.Timespec{Nsec: sys.UTIME_OMIT}, st.Mtim)
+}
+
 // settle ends n's doubt with the SETATTR of nothing before a write: n is in upper by now; an empty file gets its first block.
 func (fs *FS) settle(n *node, in *fuse.SetAttrIn) error {
 	if onlyTimes(in) || !n.inDoubt() || !n.use().doubted.Swap(false) || in.Valid&fuse.FATTR_SIZE != 0 {

@@ -75,3 +75,23 @@ func TestHeldBack(t *testing.T) {
 		s.umount()
 	}
 }
+
+// TestTruncateToTheSameSize: truncate(2) to the size that a file had already changed its mtime, which showed at the next
+// mount only, for the kernel keeps the times of what it holds back and leaves this one as it is. (ftruncate(2) changes it.)
+func TestTruncateToTheSameSize(t *testing.T) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "echo lower > lower; touch -d @1000000000.123456789 lower")
+	s.mount("--io", "cached")
+	mustShell(t, s.mnt, ": > upper; touch -d @1000000000.123456789 upper")
+	shown := map[string]unix.Timespec{}
+	for name, size := range map[string]int64{"lower": 6, "upper": 0} {
+		must(t, unix.Truncate(s.in(name), size))
+		shown[name] = lstat(t, s.in(name)).Mtim
+	}
+	s.remount()
+	for name, mtime := range shown {
+		if now := lstat(t, s.in(name)).Mtim; now != mtime || mtime.Sec != 1000000000 {
+			t.Errorf("%s: mtime %v, and %v at the next mount", name, mtime, now)
+		}
+	}
+}

@@ -60,7 +60,7 @@ type Config struct {
 	// Renumbers allows that what is neither a file nor a directory gets another number.
 	Renumbers bool
 	// HeldBack says that the kernel holds back what is written to the union: of that, a crash leaves what was
-	// synced. Crash then syncs after each write.
+	// synced, so Crash syncs after each write; and it keeps their times, see op.NewSide.
 	HeldBack bool
 	// Log hears of progress. Nil: silence.
 	Log func(format string, args ...any)

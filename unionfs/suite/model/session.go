@@ -36,7 +36,7 @@ func begin(cfg Config) (*session, error) {
 		if len(cfg.Credentials) > 0 {
 			cred = cfg.Credentials[i%len(cfg.Credentials)]
 		}
-		p, err := worker.Start(worker.Setup{Union: s.state.Union, Plain: s.state.Plain, Start: s.start}, cred)
+		p, err := worker.Start(worker.Setup{Union: s.state.Union, Plain: s.state.Plain, Start: s.start, HeldBack: cfg.HeldBack}, cred)
 		if err != nil {
 			return nil, s.end(err)
 		}

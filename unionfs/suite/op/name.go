@@ -29,11 +29,21 @@ func (s *Side) doName(o Op) (Result, bool) {
 	case Rename:
 		return failed(unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, path2, uint(o.Flags))), true
 	case Truncate:
-		return failed(unix.Truncate(path, o.Len)), true
+		return failed(s.truncate(path, o.Len)), true
 	case Flink:
 		return s.flink(o), true
 	}
 	return Result{}, false
+}
+
+func (s *Side) truncate(path string, size int64) error {
+	var before unix.Stat_t
+	found := unix.Stat(path, &before)
+	err := unix.Truncate(path, size)
+	if err != nil || found != nil || before.Size != size || !s.held || !s.plain {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, before.Mtim}, 0)
 }
 
 // flink gives an open file a name by the way that needs no capability.

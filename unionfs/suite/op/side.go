@@ -12,6 +12,7 @@ type Side struct {
 	root  string // immutable
 	plain bool   // immutable: objects are identified by their file handles
 	start int64  // immutable: times from here on are the kernel's
+	held  bool   // immutable: a plain copy of what is held back, see NewSide
 	files [Slots]file
 }
 
@@ -23,9 +24,11 @@ type file struct {
 	mapping []byte // held read-only, see MapHold
 }
 
-// NewSide makes the side below root. The times from start on count as set by the kernel.
-func NewSide(root string, plain bool, start time.Time) *Side {
-	return &Side{root: root, plain: plain, start: start.UnixNano()}
+// NewSide makes the side below root. The times from start on count as set by the kernel. What is compared with a union
+// of which the kernel holds data back (held) does as truncate(2) does there: to the size that a file has it
+// changes no mtime, which POSIX leaves open and ext4 does.
+func NewSide(root string, plain, held bool, start time.Time) *Side {
+	return &Side{root: root, plain: plain, held: held, start: start.UnixNano()}
 }
 
 // at is the whole path of one below the root.

@@ -19,6 +19,7 @@ const marker = "UNIONFS_SUITE_WORKER"
 type Setup struct {
 	Union, Plain string
 	Start        time.Time // of the run, see op.NewSide
+	HeldBack     bool      // see op.NewSide
 }
 
 // Sides chooses where an operation is executed.

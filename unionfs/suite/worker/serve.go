@@ -39,8 +39,8 @@ func serve(in io.Reader, out io.Writer) error {
 		var resp response
 		if req.Setup != nil {
 			unix.Umask(0o022)
-			union = op.NewSide(req.Setup.Union, false, req.Setup.Start)
-			plain = op.NewSide(req.Setup.Plain, true, req.Setup.Start)
+			union = op.NewSide(req.Setup.Union, false, req.Setup.HeldBack, req.Setup.Start)
+			plain = op.NewSide(req.Setup.Plain, true, req.Setup.HeldBack, req.Setup.Start)
 		} else {
 			resp = execute(req, union, plain)
 		}
