@@ -90,7 +90,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	if in.Valid&fuse.FATTR_SIZE != 0 {
 		limit = int64(in.Size)
 	}
-	if n.flushesNothing(in) {
+	if fs.flushesNothing(n, in) {
 		return nil
 	}
 	if err := fs.change(n, limit); err != nil {

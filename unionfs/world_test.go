@@ -92,9 +92,10 @@ func (w world) run(fresh func() (*model.State, error), seed int64) model.Config 
 }
 
 // notOwned: what is root's can't be copied up by a plain user, for the copy would be his; nor can anything in a
-// directory that its own mode closes to him (docs/semantics.md).
+// directory that its own mode closes to him, nor can what is open in such a directory be looked at; of a listing
+// that may be one name, ".." (docs/semantics.md).
 func notOwned(_ op.Op, union op.Result) bool {
-	return union.Errno == unix.EPERM || union.Errno == unix.EACCES
+	return union.Errno == unix.EPERM || union.Errno == unix.EACCES || strings.Contains(union.Out, unix.EACCES.Error())
 }
 
 // state mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers

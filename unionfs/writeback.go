@@ -60,7 +60,7 @@ func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
 	return fuse.Status(u.lost.Swap(0))
 }
 
-// doubts tells whether what is about to be written to the object behind fd is
+// doubts tells whether what is about to be written to n's object is
 // likely to be lost when it arrives: then write(2) shall know, and not only close(2).
 //
 // Before the first write(2) to a file the kernel asks for the size of its
@@ -68,18 +68,18 @@ func (n *node) reportLost(in *fuse.GetAttrIn) fuse.Status {
 // the write if that fails (file_remove_privs, notify_change). So a file in doubt shows
 // capabilities, and that SETATTR makes it ready. A truncation asks as well, but its
 // SETATTR has a size, and needs no room.
-func (fs *FS) doubts(n *node, fd int) bool {
+func (fs *FS) doubts(n *node) bool {
 	e := n.entry.Load()
 	if !fs.writeback() || n.tree.writer == nil || e.Stat.Mode&sys.S_IFMT != sys.S_IFREG {
 		return false
 	}
 	needs := int64(oneBlock)
 	if !e.Upper {
-		if sys.Immutable(fd) {
+		if fs.fixed(n) != nil {
 			return true
 		}
 		needs += e.Stat.Blocks * 512
-	} else if st, err := sys.StatFd(fd); err != nil || st.Size > 0 {
+	} else if st, err := fs.stat(n); err != nil || st.Size > 0 {
 		return false // it may have the blocks already
 	}
 	for try := 0; fs.lacks(needs); try++ {
@@ -111,23 +111,26 @@ func (fs *FS) removesNone(n *node) bool {
 	if !n.inDoubt() {
 		return false
 	}
-	fd, err := fs.pathFd(n)
-	if err != nil {
-		return false
-	}
-	defer sys.Close(fd)
-	_, err = sys.GetXattrFd(fd, capability)
+	_, err := fs.xattr(n, capability)
 	return err == sys.ENODATA
 }
 
-// flushesNothing tells whether a SETATTR to a file in doubt is the kernel's flush
-// of times after the removal of no capabilities, which moved nothing but ctime.
-func (n *node) flushesNothing(in *fuse.SetAttrIn) bool {
+// flushesNothing tells whether a SETATTR is the kernel's flush of times that moved nothing but ctime: it sends one
+// after each unlink, rename and link of a file, and after the removal of capabilities that doubts had made up
+// (fuse_update_ctime, fuse_flush_times). For a lower file it would mean a copy-up, of what was just unlinked. In upper
+// the change itself has moved ctime, a moment before the kernel took its time; if it is older, somebody asks for it.
+func (fs *FS) flushesNothing(n *node, in *fuse.SetAttrIn) bool {
 	e := n.entry.Load()
-	if !n.inDoubt() || e.Upper || !onlyTimes(in) {
+	if !fs.writeback() || n.tree.shared || !e.IsRegular() || !onlyTimes(in) {
 		return false
 	}
 	st := e.Stat.Full()
+	if e.Upper {
+		var err error
+		if st, err = fs.stat(n); err != nil || st.Ctim.Sec+1 < int64(in.Ctime) {
+			return false
+		}
+	}
 	return int64(in.Mtime) == st.Mtim.Sec && int64(in.Mtimensec) == st.Mtim.Nsec
 }
 
