@@ -32,7 +32,7 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if err != nil {
 		return nil, err
 	}
-	if sys.Immutable(src) {
+	if sys.Immutable(src, "") {
 		return nil, sys.EPERM
 	}
 	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}

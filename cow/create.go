@@ -66,7 +66,7 @@ func (w *Writer) Create(at, name string, n New) (fd int, err error) {
 
 // owns tells whether the kernel would give the new object its owner by itself.
 func (w *Writer) owns(p parent, n New) bool {
-	return int(n.Uid) == sys.Geteuid() && (p.st.Mode&sys.S_ISGID != 0 || int(n.Gid) == sys.Getegid())
+	return int(n.Uid) == w.euid && (p.st.Mode&sys.S_ISGID != 0 || int(n.Gid) == w.egid)
 }
 
 // perm is the mode to pass to a call made in the parent itself, whose default ACL the kernel applies.

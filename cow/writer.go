@@ -31,6 +31,8 @@ type Writer struct {
 	devices  bool // whiteouts can be devices, renames can leave one behind
 	ordered  bool // names reach the disk after data written back before them (order.go)
 
+	euid, egid int // the daemon's
+
 	base  int // descriptor of work itself, holding a flock
 	guard int // descriptor of upper's root, holding another: two works must not share an upper
 	work  int // work/work: staging
@@ -59,7 +61,7 @@ const (
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
-	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, base: -1, guard: -1, work: -1, index: -1, links: -1}
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, euid: sys.Geteuid(), egid: sys.Getegid(), base: -1, guard: -1, work: -1, index: -1, links: -1}
 	if err := w.open(work, o); err != nil {
 		w.Close()
 		return nil, err
@@ -115,7 +117,7 @@ func (w *Writer) open(work string, o Options) (err error) {
 
 // PlainWriter changes a volume: in place, without marks.
 func PlainWriter(tree *layers.Layer) *Writer {
-	return &Writer{Upper: tree, plain: true, base: -1, guard: -1, work: -1, index: -1, links: -1}
+	return &Writer{Upper: tree, plain: true, euid: sys.Geteuid(), egid: sys.Getegid(), base: -1, guard: -1, work: -1, index: -1, links: -1}
 }
 
 // Close gives up the lock and the descriptors; the upper layer stays its owner's.

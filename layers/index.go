@@ -62,6 +62,11 @@ func (x *Index) Stat(name string) (sys.Stat, error) { return sys.StatAt(x.dir(na
 // marks lists the attributes of an indexed object.
 func (x *Index) marks(name string) ([]string, error) { return sys.ListXattrAt(x.dir(name), name) }
 
+// At calls use with the directory that holds an indexed object and its name in it.
+func (x *Index) At(name string, use func(dir int, name string) error) error {
+	return use(x.dir(name), name)
+}
+
 // PathFd returns an O_PATH descriptor of an indexed object.
 func (x *Index) PathFd(name string) (int, error) { return sys.PathAt(x.dir(name), name) }
 

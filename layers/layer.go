@@ -112,6 +112,19 @@ func (l *Layer) Stat(p string) (sys.Stat, error) {
 	return sys.StatAt(d.Fd, base)
 }
 
+// At calls use with the directory that holds p and p's name in it; the root is "." in itself.
+func (l *Layer) At(p string, use func(dir int, name string) error) error {
+	d, base, err := l.Parent(p)
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	if base == "" {
+		base = "."
+	}
+	return use(d.Fd, base)
+}
+
 // PathFd returns an O_PATH descriptor of the object at p, a symbolic link included.
 func (l *Layer) PathFd(p string) (int, error) {
 	return sys.OpenBeneath(l.root, p, sys.O_PATH, 0)

@@ -84,28 +84,60 @@ func (s *Stack) readRoots() error {
 // Lookup finds name in the directory parent, which upper has at path at (if it
 // has it). ENOENT: no layer has it, or a whiteout hides it. Other errors name layer and path.
 func (s *Stack) Lookup(parent *Entry, at, name string) (*Entry, error) {
+	e, _, err := s.Find(parent, at, name)
+	return e, err
+}
+
+// Find is Lookup that tells, with ENOENT, whether upper has a whiteout there.
+func (s *Stack) Find(parent *Entry, at, name string) (e *Entry, whiteout bool, err error) {
 	if !s.Plain && IsReserved(name) {
-		return nil, sys.ENOENT
+		return nil, false, sys.ENOENT
 	}
-	e := new(Entry)
-	lowerName, lowers := name, parent.parts()
+	v, m := absent, dirMarks{}
+	e = new(Entry)
 	if parent.Upper && s.Upper != nil {
-		v, m, err := s.peekUpper(parent, at, name, e)
-		if err != nil {
-			return nil, s.wrap(s.Upper, Join(at, name), err)
-		}
-		switch v {
-		case hidden:
-			return nil, sys.ENOENT
-		case leaf, opaque, covering:
-			return e, nil
-		case merging:
-			if m.redirect != "" {
-				return s.redirected(parent, e, m.redirect)
-			}
+		if v, m, err = s.peekUpper(parent, at, name, e); err != nil {
+			return nil, false, s.wrap(s.Upper, Join(at, name), err)
 		}
 	}
-	return s.withLowers(parent, e, lowers, lowerName)
+	e, err = s.below(parent, e, name, v, m.redirect)
+	return e, v == hidden, err
+}
+
+// below completes e, of which upper says v, with what the lowers have.
+func (s *Stack) below(parent, e *Entry, name string, v verdict, redirect string) (*Entry, error) {
+	switch {
+	case v == hidden:
+		return nil, sys.ENOENT
+	case v == leaf, v == opaque, v == covering:
+		return e, nil
+	case redirect != "":
+		return s.redirected(parent, e, redirect)
+	}
+	return s.withLowers(parent, e, parent.parts(), name)
+}
+
+// LookupIn is Lookup of a name that a listing of parent has just shown as no directory, in one of its lower parts: no
+// other layer needs to be asked. The caller makes sure that nobody has changed the directory since. ESTALE: somebody has.
+func (s *Stack) LookupIn(parent *Entry, part int, name string) (*Entry, error) {
+	if part >= len(parent.parts()) {
+		return nil, sys.ESTALE
+	}
+	r := parent.parts()[part]
+	l := s.Lowers[r.Layer]
+	d, err := l.Dir(r.Path)
+	if err != nil {
+		return nil, s.wrap(l, r.Path, err)
+	}
+	st, err := sys.StatAt(d.Fd, name)
+	d.Release()
+	switch {
+	case err != nil:
+		return nil, s.wrap(l, Join(r.Path, name), err)
+	case st.Mode&sys.S_IFMT == sys.S_IFDIR:
+		return nil, sys.ESTALE
+	}
+	return s.lowerLeaf(new(Entry), Ref{Layer: r.Layer, Path: Join(r.Path, name), Dev: st.Dev, Ino: st.Ino}, st)
 }
 
 // redirected completes an upper directory whose lower part lies elsewhere.
@@ -192,9 +224,11 @@ func (s *Stack) peekUpper(parent *Entry, at, name string, e *Entry) (verdict, di
 		e.Ino = s.IDs.Number(st.Dev, st.Ino)
 		return v, m, nil
 	}
-	names, err := sys.ListXattrAt(d.Fd, name)
-	if err != nil && err != sys.ENOTSUP {
-		return v, m, err
+	names := m.names
+	if v == leaf {
+		if names, err = sys.ListXattrAt(d.Fd, name); err != nil && err != sys.ENOTSUP {
+			return v, m, err
+		}
 	}
 	number, index, err := s.originOf(d.Fd, name, names)
 	if err != nil {

@@ -22,17 +22,19 @@ var (
 // dirMarks is what the marks of one directory say.
 type dirMarks struct {
 	opaque   bool
-	xwhite   bool   // it holds whiteouts in xattr form
-	redirect string // "" none; absolute from the union's root, or one name
+	xwhite   bool     // it holds whiteouts in xattr form
+	redirect string   // "" none; absolute from the union's root, or one name
+	names    []string // of all its attributes
 }
 
 // readMarks reads the marks of the directory name in dir. One listxattr tells
 // that there are none, which is nearly always so.
 func (s *Stack) readMarks(dir int, name string) (m dirMarks, err error) {
-	names, err := sys.ListXattrAt(dir, name)
+	m.names, err = sys.ListXattrAt(dir, name)
 	if err != nil && err != sys.ENOTSUP {
 		return m, err
 	}
+	names := m.names
 	for _, prefix := range allPrefixes {
 		if !slices.Contains(names, prefix+SuffixOpaque) {
 			continue

@@ -11,7 +11,11 @@ type Name struct {
 	Name string
 	Ino  uint64 // what a lookup of the name would show
 	Type uint8  // DT_*
+	Part int    // which of the directory's lower parts shows it, counted from the top; InUpper: upper does
 }
+
+// InUpper is the Part of what upper shows.
+const InUpper = -1
 
 // List calls visit for every name of the directory e, which upper has at path
 // at; each name once, whiteouts and what they hide left out, in no order.
@@ -32,7 +36,7 @@ func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {
 			continue
 		}
 		l.last = i == len(parts)-1
-		if err := l.lower(r); err != nil {
+		if err := l.lower(r, i); err != nil {
 			return fmt.Errorf("list %q in layer %s: %w", r.Path, s.Lowers[r.Layer].Path, err)
 		}
 	}
@@ -111,8 +115,8 @@ func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
 // unsearchable is what a listing shows of a name in a directory that a daemon
 // without CAP_DAC_READ_SEARCH may read and not search, as its caller: whoever may
 // list the directory gets its names, and nothing of them can be looked up.
-func (l *lister) unsearchable(dev uint64, d sys.Dirent) error {
-	return l.visit(Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(dev, d.Ino)})
+func (l *lister) unsearchable(dev uint64, d sys.Dirent, part int) error {
+	return l.visit(Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(dev, d.Ino), Part: part})
 }
 
 func (l *lister) upper(e *Entry, at string) error {
@@ -126,7 +130,7 @@ func (l *lister) upper(e *Entry, at string) error {
 		d.Release()
 	}
 	return l.scan(l.stack.Upper, at, e.upperXWhiteout, func(dir int, d sys.Dirent) error {
-		n := Name{Name: d.Name, Type: d.Type}
+		n := Name{Name: d.Name, Type: d.Type, Part: InUpper}
 		if plain && d.Type != sys.DT_DIR && d.Type != sys.DT_UNKNOWN {
 			n.Ino = l.stack.IDs.Number(uint64(e.Stat.Dev), d.Ino)
 			return l.visit(n)
@@ -136,7 +140,7 @@ func (l *lister) upper(e *Entry, at string) error {
 		case err == sys.ENOENT:
 			return nil
 		case err == sys.EACCES:
-			return l.unsearchable(uint64(e.Stat.Dev), d)
+			return l.unsearchable(uint64(e.Stat.Dev), d, InUpper)
 		case err != nil:
 			return err
 		}
@@ -145,10 +149,10 @@ func (l *lister) upper(e *Entry, at string) error {
 	})
 }
 
-func (l *lister) lower(r *Ref) error {
+func (l *lister) lower(r *Ref, part int) error {
 	layer := l.stack.Lowers[r.Layer]
 	return l.scan(layer, r.Path, r.xwhiteout, func(dir int, d sys.Dirent) error {
-		n := Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(r.Dev, d.Ino)}
+		n := Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(r.Dev, d.Ino), Part: part}
 		if d.Type == sys.DT_UNKNOWN || d.Type == sys.DT_DIR {
 			// The number of a mountpoint or of a btrfs subvolume is not the one getdents gives.
 			st, err := sys.StatAt(dir, d.Name)
@@ -156,7 +160,7 @@ func (l *lister) lower(r *Ref) error {
 			case err == sys.ENOENT:
 				return nil
 			case err == sys.EACCES:
-				return l.unsearchable(r.Dev, d)
+				return l.unsearchable(r.Dev, d, part)
 			case err != nil:
 				return err
 			}

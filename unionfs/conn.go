@@ -35,7 +35,7 @@ const maxWrite = 1 << 20
 func (fs *FS) transport() transport.Config {
 	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
 	return transport.Config{
-		FS: c, Options: fs.settings(), Read: c.read, Lengthy: c.lengthy,
+		FS: c, Options: fs.settings(), Read: c.read, Rename: c.rename, Lengthy: c.lengthy, LongList: c.longList,
 		// A lock that is waited for keeps an entry of its processor's queue, and the
 		// unlock would need another: enough waiters would wait for ever.
 		Ring:  !fs.cfg.NoRing && !fs.forwardsLocks(),
@@ -109,6 +109,22 @@ func (c *conn) lengthy(h *fuse.InHeader) bool {
 	}
 	return !e.Upper && e.Stat.Size > quickCopy
 }
+
+// longList tells that a directory may have so many names that others shall be served while they are listed.
+func (c *conn) longList(dir uint64) bool {
+	n := c.fs.table.get(dir)
+	if n == nil {
+		return false
+	}
+	e := n.entry.Load()
+	return e.Stat.Size > quickList || e.Lowers() > quickLayers
+}
+
+// A directory of that size in no more layers is listed about as quickly as a request changes threads twice.
+const (
+	quickList   = 4096
+	quickLayers = 3
+)
 
 // quickCopy is how many bytes a copy-up copies about as quickly as a request changes threads.
 const quickCopy = 64 << 10

@@ -117,7 +117,7 @@ func (fs *FS) changeDir(dir *node, names ...string) error {
 }
 
 // vacant makes sure that nm is free in dir and tells dir's path and whether
-// something below, or a whiteout, is hidden by what comes. Caller holds renameMu and dirMu.
+// a whiteout, and so what lies below it, is hidden by what comes. Caller holds renameMu and dirMu.
 func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 	if dir.isGone() {
 		return "", false, sys.ENOENT
@@ -129,26 +129,17 @@ func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 	if !ok {
 		return "", false, sys.ENOENT
 	}
-	e := dir.entry.Load()
 	if dir.tree.shared {
 		return at, false, nil // the file system says EEXIST itself
 	}
-	switch _, err = dir.tree.stack.Lookup(e, at, nm); err {
+	_, hides, err = dir.tree.stack.Find(dir.entry.Load(), at, nm)
+	switch err {
 	case nil:
 		return at, false, sys.EEXIST
 	case sys.ENOENT:
-	default:
-		return at, false, err
+		return at, hides, nil
 	}
-	if hides, err = dir.tree.stack.LowerHas(e, nm); err != nil || hides {
-		return at, hides, err
-	}
-	// A whiteout over nothing is left by what lower layers lost, or by hand.
-	_, err = dir.tree.stack.Upper.Stat(layers.Join(at, nm))
-	if err == sys.ENOENT {
-		return at, false, nil
-	}
-	return at, err == nil, err
+	return at, false, err
 }
 
 // adopt gives the object just made as nm its node. It takes over fd.

@@ -25,21 +25,21 @@ func (c *conn) ReleaseDir(*fuse.ReleaseIn) {}
 
 // ReadDir lists names.
 func (c *conn) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return c.readDir(in, func(e fuse.DirEntry, _ int) bool { return out.AddDirEntry(e) })
+	return c.readDir(in, func(e fuse.DirEntry, _ *names, _ int) bool { return out.AddDirEntry(e) })
 }
 
 // ReadDirPlus lists names and looks them up, except those that nameOnly leaves out.
 func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	dir := c.node(in.NodeId)
-	return c.readDir(in, func(e fuse.DirEntry, at int) bool {
+	return c.readDir(in, func(e fuse.DirEntry, names *names, at int) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry == nil {
 			return false
 		}
-		if e.Name == "." || e.Name == ".." || dir.list.nameOnly(at) {
+		if names == nil || dir.list.nameOnly(at) {
 			return true
 		}
-		if n, st, err := c.fs.lookup(dir, e.Name, true); err == nil {
+		if n, st, err := c.fs.lookupListed(dir, names, at, e.Name); err == nil {
 			c.fs.fillFound(dir, n, &st, entry)
 			out.FixMode(st.Mode)
 		}
@@ -47,8 +47,8 @@ func (c *conn) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 	})
 }
 
-// readDir calls add with each name and its place in the listing.
-func (c *conn) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, at int) bool) fuse.Status {
+// readDir calls add with each name and its place in the listing, with no listing for "." and "..".
+func (c *conn) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, in *names, at int) bool) fuse.Status {
 	dir := c.node(in.NodeId)
 	if dir.isGone() {
 		return fuse.OK // a removed directory has no names, not even its own
@@ -57,15 +57,15 @@ func (c *conn) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, at int) bool) 
 	if err != nil {
 		return c.fs.failed(dir, "list", err)
 	}
-	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}, 0) {
+	if in.Offset < 1 && !add(fuse.DirEntry{Name: ".", Mode: sys.S_IFDIR, Ino: dir.ino(), Off: 1}, nil, 0) {
 		return fuse.OK
 	}
-	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}, 0) {
+	if in.Offset < 2 && !add(fuse.DirEntry{Name: "..", Mode: sys.S_IFDIR, Ino: c.fs.parentIno(dir), Off: 2}, nil, 0) {
 		return fuse.OK
 	}
 	first := names.after(in.Offset)
 	for i, n := range names.all[first:] {
-		if !add(fuse.DirEntry{Name: string(names.name(n)), Mode: names.mode(n), Ino: n.ino, Off: n.offset}, first+i) {
+		if !add(fuse.DirEntry{Name: string(names.name(n)), Mode: names.mode(n), Ino: n.ino, Off: n.offset}, names, first+i) {
 			return fuse.OK
 		}
 	}
@@ -100,7 +100,7 @@ func (fs *FS) readNames(dir *node, start bool) (*names, error) {
 	return found, nil
 }
 
-// each calls visit for every name that the layers show in dir.
+// each calls visit for every name that the layers show in dir, which nobody changes meanwhile.
 func (fs *FS) each(dir *node, visit func(layers.Name) error) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
@@ -117,9 +117,10 @@ func (fs *FS) each(dir *node, visit func(layers.Name) error) error {
 func (fs *FS) scan(dir *node) (*names, error) {
 	found := &names{}
 	for nm, to := range dir.routes {
-		found.add(layers.Name{Name: nm, Ino: to.ino(), Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15)})
+		found.add(layers.Name{Name: nm, Ino: to.ino(), Type: uint8(to.entry.Load().Stat.Mode >> 12 & 15), Part: layers.InUpper})
 	}
 	err := fs.each(dir, func(n layers.Name) error {
+		found.changes = dir.dirMu.changes.Load()
 		if dir.routes[n.Name] == nil {
 			found.add(n)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/unionmount/unionmount/layers"
+	"github.com/unionmount/unionmount/layers/sys"
 )
 
 // listing is the merged listing of a directory while it is being read.
@@ -22,9 +23,14 @@ type listing struct {
 // names is what a directory shows. Nothing in it is a pointer: a million names
 // are no work for the collector.
 type names struct {
-	text []byte   // of each name: DT_* (1 byte), length (1 byte), the name
+	text []byte   // of each name: DT_*, the part that shows it, length (1 byte each), the name
 	all  []listed // in the order of their offsets
+
+	changes uint64 // of the directory when it was read, see dirLock
 }
+
+// nowhere stands for a part that is not to be relied on: upper, or one of very many.
+const nowhere = 255
 
 // listed is a name and its offset: a number drawn from the name itself, as ext4's
 // are. The kernel may ask for what follows an offset at any time, also long after
@@ -53,11 +59,22 @@ func offsetOf(name string) uint64 {
 
 func (n *names) add(found layers.Name) {
 	n.all = append(n.all, listed{offsetOf(found.Name), found.Ino, uint64(len(n.text))})
-	n.text = append(n.text, found.Type, byte(len(found.Name)))
+	part := byte(nowhere)
+	if found.Part >= 0 && found.Part < nowhere {
+		part = byte(found.Part)
+	}
+	n.text = append(n.text, found.Type, part, byte(len(found.Name)))
 	n.text = append(n.text, found.Name...)
 }
 
-func (n *names) name(l listed) []byte { return n.text[l.at+2:][:n.text[l.at+1]] }
+func (n *names) name(l listed) []byte { return n.text[l.at+3:][:n.text[l.at+2]] }
+
+// part is the only lower part that has to be asked for l; false: l is a directory,
+// or lies in upper.
+func (n *names) part(l listed) (int, bool) {
+	kind, part := n.text[l.at], n.text[l.at+1]
+	return int(part), part != nowhere && kind != sys.DT_DIR && kind != sys.DT_UNKNOWN
+}
 
 // mode is the type of l as st_mode has it.
 func (n *names) mode(l listed) uint32 { return uint32(n.text[l.at]) << 12 }

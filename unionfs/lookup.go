@@ -35,6 +35,27 @@ func (fs *FS) lookup(dir *node, nm string, counted bool) (*node, sys.Stat, error
 	return fs.lookupLocked(dir, nm, counted)
 }
 
+// lookupListed looks up a name of a listing for the kernel. While nobody has changed the directory since, the layer that
+// showed a name is the only one to be asked.
+func (fs *FS) lookupListed(dir *node, names *names, at int, nm string) (*node, sys.Stat, error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	dir.dirMu.RLock()
+	defer dir.dirMu.RUnlock()
+	part, lower := names.part(names.all[at])
+	if !lower || names.changes != dir.dirMu.changes.Load() || dir.isGone() {
+		return fs.lookupLocked(dir, nm, true)
+	}
+	e, err := dir.tree.stack.LookupIn(dir.entry.Load(), part, nm)
+	if err == sys.ESTALE {
+		return fs.lookupLocked(dir, nm, true)
+	}
+	if err != nil {
+		return nil, sys.Stat{}, err
+	}
+	return fs.found(dir, nm, e, true)
+}
+
 // lookupLocked is lookup for a caller that holds renameMu and dir's dirMu.
 func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat, error) {
 	if to := dir.routes[nm]; to != nil {
@@ -44,10 +65,15 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 		}
 		return to, st, err
 	}
-	e, err := fs.entryIn(dir, nm)
+	e, _, err := fs.entryIn(dir, nm)
 	if err != nil {
 		return nil, sys.Stat{}, err
 	}
+	return fs.found(dir, nm, e, counted)
+}
+
+// found gives what the layers have as nm in dir its node. Caller holds renameMu and dirMu.
+func (fs *FS) found(dir *node, nm string, e *layers.Entry, counted bool) (*node, sys.Stat, error) {
 	n := fs.table.intern(dir, nm, e, counted)
 	st, err := fs.freshStat(n, e)
 	if err != nil && counted {
@@ -56,19 +82,19 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 	return n, st, err
 }
 
-// entryIn asks the layers for nm in dir. Caller holds renameMu and dirMu.
-func (fs *FS) entryIn(dir *node, nm string) (*layers.Entry, error) {
+// entryIn asks the layers for nm in dir; whiteout as layers.Stack.Find has it. Caller holds renameMu and dirMu.
+func (fs *FS) entryIn(dir *node, nm string) (e *layers.Entry, whiteout bool, err error) {
 	if dir.isGone() {
-		return nil, sys.ENOENT
+		return nil, false, sys.ENOENT
 	}
 	if len(nm) > 255 {
-		return nil, sys.ENAMETOOL
+		return nil, false, sys.ENAMETOOL
 	}
 	at, ok := fs.table.path(dir)
 	if !ok {
-		return nil, sys.ENOENT
+		return nil, false, sys.ENOENT
 	}
-	return dir.tree.stack.Lookup(dir.entry.Load(), at, nm)
+	return dir.tree.stack.Find(dir.entry.Load(), at, nm)
 }
 
 // freshStat returns the stat that e brought along if it is n's latest.

@@ -38,9 +38,21 @@ type usedPart struct {
 
 // dirPart is what only a directory needs: most nodes are files.
 type dirPart struct {
-	dirMu  sync.RWMutex // its names on disk
+	dirMu  dirLock // its names on disk
 	list   listing
 	routes map[string]*node // names that lead elsewhere; immutable once mounted
+}
+
+// dirLock counts how often the names that it guards may have changed.
+type dirLock struct {
+	sync.RWMutex
+	changes atomic.Uint64
+}
+
+// Lock is taken for a change.
+func (l *dirLock) Lock() {
+	l.RWMutex.Lock()
+	l.changes.Add(1)
 }
 
 // name is one place of a node.

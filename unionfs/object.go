@@ -17,41 +17,50 @@ func (fs *FS) pathFd(n *node) (int, error) {
 
 // pathFdLocked is pathFd for a caller that holds renameMu.
 func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
+	err = fs.reach(n, func(dir int, base string) (err error) {
+		if base == "" {
+			fd, err = sys.Dup(dir)
+		} else {
+			fd, err = sys.PathAt(dir, base)
+		}
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// reach calls use with a directory and the name of n's object in it ("." is the directory itself) or, for an object
+// without a name, with its descriptor and "". Caller holds renameMu.
+func (fs *FS) reach(n *node, use func(dir int, base string) error) (err error) {
 	for try := range retries {
 		if pin := n.pin.Load(); pin >= 0 {
-			return sys.Dup(int(pin))
+			return use(int(pin), "")
 		}
 		e := n.entry.Load()
 		switch {
 		case e.Index() != "":
-			return n.tree.stack.Index.PathFd(e.Index())
+			return n.tree.stack.Index.At(e.Index(), use)
 		case !e.Upper && e.HasLower():
 			low := e.Lower()
-			return n.tree.stack.Lowers[low.Layer].PathFd(low.Path)
+			return n.tree.stack.Lowers[low.Layer].At(low.Path, use)
 		case !e.Upper:
-			return -1, sys.ENOENT // a directory that exists only for a route
+			return sys.ENOENT // a directory that exists only for a route
 		}
 		p, ok := fs.table.path(n)
 		if !ok {
 			if n.pin.Load() < 0 {
-				return -1, sys.ESTALE
+				return sys.ESTALE
 			}
 			continue
 		}
-		var d *layers.Dir
-		var base string
-		if d, base, err = n.tree.stack.Upper.Parent(p); err == nil {
-			if base == "" {
-				base = "."
-			}
-			fd, err = sys.PathAt(d.Fd, base)
-			d.Release()
-		}
+		err = n.tree.stack.Upper.At(p, use)
 		if err != sys.ENOENT && !fs.tryOther(n, err, try) {
-			return fd, err
+			return err
 		}
 	}
-	return -1, err
+	return err
 }
 
 // stat stats n's object and counts its names as the union has them.

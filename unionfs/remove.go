@@ -28,69 +28,32 @@ func (fs *FS) mayRemove(dir *node, nm string) error {
 	return fs.change(dir, cow.Whole)
 }
 
-// withName calls f with what nm in dir is and dir's path, while nobody changes names in dir.
-func (fs *FS) withName(dir *node, nm string, f func(n *node, at string) error) error {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	dir.dirMu.Lock()
-	defer dir.dirMu.Unlock()
-	n, _, err := fs.lookupLocked(dir, nm, true)
-	if err != nil {
-		return err
-	}
-	defer fs.letGo(n)
-	at, ok := fs.table.path(dir)
-	if !ok {
-		return sys.ENOENT
-	}
-	return f(n, at)
-}
-
 func (fs *FS) unlink(dir *node, nm string) error {
 	if err := fs.mayRemove(dir, nm); err != nil {
 		return err
 	}
-	if err := fs.indexFirst(dir, nm); err != nil {
-		return err
-	}
-	return fs.withName(dir, nm, func(n *node, at string) error {
-		if n.entry.Load().IsDir() {
+	return fs.withName(dir, nm, func(s side) error {
+		switch {
+		case s.n.entry.Load().IsDir():
 			return sys.EISDIR
+		case s.n.indexFirst():
+			return errIndexFirst
 		}
-		return fs.unlinkLocked(n, dir, at, nm)
+		return fs.unlinkLocked(s)
 	})
 }
 
-// indexFirst copies a hard link that only lowers have into the index before one
-// of its names goes or comes: the count of names is kept there.
-func (fs *FS) indexFirst(dir *node, nm string) error {
-	n, _, err := fs.lookup(dir, nm, true)
-	if err != nil {
-		return err
-	}
-	defer fs.letGo(n)
-	e := n.entry.Load()
-	if e.Upper || e.IsDir() || e.Stat.Nlink < 2 || n.tree.stack.Index == nil {
-		return nil
-	}
-	return fs.ensureUpper(n, cow.Whole)
-}
-
-// unlinkLocked removes a name that leads to n. Caller holds renameMu and dirMu.
-func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
-	t := dir.tree
-	if err := fs.fixed(n); err != nil {
-		return err
-	}
-	inUpper, whiteout, err := fs.presence(dir, at, nm)
-	if err != nil {
+// unlinkLocked removes a name. Caller holds renameMu and dirMu.
+func (fs *FS) unlinkLocked(s side) error {
+	n := s.n
+	if err := fs.fixedLocked(n); err != nil {
 		return err
 	}
 	if n.entry.Load().Index() != "" {
-		if err := fs.linkUp(n, dir, at, nm); err != nil {
+		if err := fs.linkUp(n, s.dir, s.at, s.name.name); err != nil {
 			return err
 		}
-		inUpper = true
+		s.inUpper = true
 	}
 	last := fs.table.known(n) <= 1 && n.entry.Load().Index() == ""
 	if last {
@@ -98,41 +61,32 @@ func (fs *FS) unlinkLocked(n, dir *node, at, nm string) error {
 			return err
 		}
 	}
-	if err := t.writer.Unlink(at, nm, inUpper, whiteout); err != nil {
+	if err := s.dir.tree.writer.Unlink(s.at, s.name.name, s.inUpper, s.inLower); err != nil {
 		return err
 	}
-	return fs.nameGone(n, dir, nm)
+	return fs.nameGone(n, s.dir, s.name.name)
 }
 
 // fixed returns EPERM for what lies in a lower and is immutable there: no name of
 // it may go, as below. A copy-up of it is refused too (cow.StageCopy).
 func (fs *FS) fixed(n *node) error {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	return fs.fixedLocked(n)
+}
+
+// fixedLocked is fixed for a caller that holds renameMu.
+func (fs *FS) fixedLocked(n *node) error {
 	e := n.entry.Load()
 	if e.Upper || e.Lowers() == 0 {
 		return nil
 	}
-	fd, err := fs.pathFdLocked(n)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(fd)
-	if sys.Immutable(fd) {
-		return sys.EPERM
-	}
-	return nil
-}
-
-// presence tells whether upper has nm and whether a lower shows it. Caller holds renameMu and dirMu.
-func (fs *FS) presence(dir *node, at, nm string) (inUpper, inLower bool, err error) {
-	s := dir.tree.stack
-	if inLower, err = s.LowerHas(dir.entry.Load(), nm); err != nil {
-		return false, false, err
-	}
-	st, err := s.Upper.Stat(layers.Join(at, nm))
-	if err == sys.ENOENT {
-		return false, inLower, nil
-	}
-	return err == nil && (s.Plain || !layers.IsWhiteout(&st)), inLower, err
+	return fs.reach(n, func(dir int, name string) error {
+		if sys.Immutable(dir, name) {
+			return sys.EPERM
+		}
+		return nil
+	})
 }
 
 // nameGone ends the removal of a name: an object without names is let go of.
@@ -182,35 +136,32 @@ func (fs *FS) rmdir(dir *node, nm string) error {
 	if err := fs.mayRemove(dir, nm); err != nil {
 		return err
 	}
-	return fs.withName(dir, nm, func(n *node, at string) error {
-		if !n.entry.Load().IsDir() {
+	return fs.withName(dir, nm, func(s side) error {
+		if !s.n.entry.Load().IsDir() {
 			return sys.ENOTDIR
 		}
-		return fs.rmdirLocked(n, dir, at, nm)
+		return fs.rmdirLocked(s)
 	})
 }
 
-// rmdirLocked removes the directory n if the union shows it empty. Caller holds renameMu and dir's dirMu.
-func (fs *FS) rmdirLocked(n, dir *node, at, nm string) error {
+// rmdirLocked removes a directory if the union shows it empty. Caller holds renameMu and the parent's dirMu.
+func (fs *FS) rmdirLocked(s side) error {
+	n := s.n
 	n.dirMu.Lock() // nobody makes a name in it from here on
 	defer n.dirMu.Unlock()
-	if err := fs.empty(n, layers.Join(at, nm)); err != nil {
+	if err := fs.empty(n, layers.Join(s.at, s.name.name)); err != nil {
 		return err
 	}
-	if err := fs.fixed(n); err != nil {
-		return err
-	}
-	inUpper, whiteout, err := fs.presence(dir, at, nm)
-	if err != nil {
+	if err := fs.fixedLocked(n); err != nil {
 		return err
 	}
 	if err := fs.keep(n); err != nil {
 		return err
 	}
-	if err := dir.tree.writer.Rmdir(at, nm, inUpper, whiteout); err != nil {
+	if err := s.dir.tree.writer.Rmdir(s.at, s.name.name, s.inUpper, s.inLower); err != nil {
 		return err
 	}
-	return fs.nameGone(n, dir, nm)
+	return fs.nameGone(n, s.dir, s.name.name)
 }
 
 var errNotEmpty = errors.New("a name was found")

@@ -1,8 +1,6 @@
 package unionfs
 
 import (
-	"fmt"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/unionmount/unionmount/cow"
@@ -12,6 +10,11 @@ import (
 
 // Rename moves a name: plain, NOREPLACE or EXCHANGE.
 func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	return c.rename(in, oldName, newName, false)
+}
+
+// rename is Rename. now: EAGAIN means that something would have to be copied up or waited for.
+func (c *conn) rename(in *fuse.RenameIn, oldName, newName string, now bool) fuse.Status {
 	r := renaming{
 		fs: c.fs, from: name{c.node(in.NodeId), oldName}, to: name{c.node(in.Newdir), newName},
 		noReplace: in.Flags&sys.RENAME_NOREPLACE != 0,
@@ -20,7 +23,11 @@ func (c *conn) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName str
 	if in.Flags&^uint32(sys.RENAME_NOREPLACE|sys.RENAME_EXCHANGE) != 0 {
 		return fuse.EINVAL
 	}
-	err := r.run()
+	run := r.run
+	if now {
+		run = r.runNow
+	}
+	err := run()
 	for _, id := range r.moved {
 		// Its cached listing names the former parent as "..". No lock is held here.
 		_ = c.fs.server.InvalidateInode(id, 0, 0) // ENOENT: the kernel doesn't hold it
@@ -37,11 +44,8 @@ type renaming struct {
 }
 
 func (r *renaming) run() error {
-	if r.from.dir.tree != r.to.dir.tree {
-		return sys.EXDEV
-	}
-	if r.from.dir.routes[r.from.name] != nil || r.to.dir.routes[r.to.name] != nil {
-		return sys.EBUSY
+	if err := r.allowed(); err != nil {
+		return err
 	}
 	if err := r.fs.changeDir(r.to.dir, r.to.name); err != nil {
 		return err
@@ -58,75 +62,86 @@ func (r *renaming) run() error {
 	return sys.EBUSY
 }
 
-// attempt brings both objects up without a lock, then moves under it; not done:
-// another was found under a name than was brought up.
-func (r *renaming) attempt() (done bool, err error) {
-	src, err := r.bringUp(r.from)
-	if err != nil {
-		return false, err
+// runNow is run where nothing has to be brought up first and no lock to be waited for; EAGAIN else.
+func (r *renaming) runNow() error {
+	if err := r.allowed(); err != nil {
+		return err
 	}
-	defer r.fs.letGo(src)
-	if r.exchange {
-		dst, err := r.bringUp(r.to)
-		if err != nil {
-			return false, err
-		}
-		defer r.fs.letGo(dst)
-	} else if err := r.fs.indexFirst(r.to.dir, r.to.name); err != nil && err != sys.ENOENT {
-		return false, err
+	if !r.from.dir.entry.Load().Upper || !r.to.dir.entry.Load().Upper || !r.fs.renameMu.TryLock() {
+		return sys.EAGAIN
 	}
-	r.fs.renameMu.Lock()
 	defer r.fs.renameMu.Unlock()
-	return r.locked()
+	if err := r.fs.changeDir(r.to.dir, r.to.name); err != nil { // both lie in upper: nothing is copied
+		return err
+	}
+	done, err := r.locked()
+	if !done && err == nil {
+		err = sys.EAGAIN
+	}
+	return err
+}
+
+func (r *renaming) allowed() error {
+	if r.from.dir.tree != r.to.dir.tree {
+		return sys.EXDEV
+	}
+	if r.from.dir.routes[r.from.name] != nil || r.to.dir.routes[r.to.name] != nil {
+		return sys.EBUSY
+	}
+	return nil
+}
+
+// attempt moves under the lock, or brings both objects up without it; not done:
+// what is under a name then has to be looked at again.
+func (r *renaming) attempt() (done bool, err error) {
+	r.fs.renameMu.Lock()
+	done, err = r.locked()
+	r.fs.renameMu.Unlock()
+	if done || err != nil {
+		return done, err
+	}
+	if err := r.bringUp(r.from); err != nil {
+		return false, err
+	}
+	if r.exchange {
+		return false, r.bringUp(r.to)
+	}
+	n, _, err := r.fs.lookup(r.to.dir, r.to.name, true)
+	switch {
+	case err == sys.ENOENT:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	defer r.fs.letGo(n)
+	if n.indexFirst() {
+		err = r.fs.ensureUpper(n, cow.Whole)
+	}
+	return false, err
 }
 
 // bringUp copies up what is under a name, and all of a merged directory where
-// redirects are not to be written. The node is counted.
-func (r *renaming) bringUp(at name) (*node, error) {
+// redirects are not to be written.
+func (r *renaming) bringUp(at name) error {
 	n, _, err := r.fs.lookup(at.dir, at.name, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if !n.tree.shared {
-		if err = r.fs.ensureUpper(n, cow.Whole); err == nil && n.entry.Load().Merged() && !r.fs.redirects() {
-			err = r.fs.flatten(n)
-		}
+	defer r.fs.letGo(n)
+	if n.tree.shared {
+		return nil
 	}
-	if err != nil {
-		r.fs.letGo(n)
-		return nil, err
+	if err = r.fs.ensureUpper(n, cow.Whole); err == nil && n.entry.Load().Merged() && !r.fs.redirects() {
+		err = r.fs.flatten(n)
 	}
-	return n, nil
-}
-
-// side is what the names on one side of a rename mean, found under the lock.
-type side struct {
-	name
-	at      string // path of the directory
-	n       *node  // nil: no such name; counted
-	inLower bool   // a lower shows the name
-	inUpper bool
-}
-
-func (r *renaming) find(at name) (s side, err error) {
-	s.name = at
-	var ok bool
-	if s.at, ok = r.fs.table.path(at.dir); !ok || at.dir.isGone() {
-		return s, sys.ENOENT
-	}
-	n, _, err := r.fs.lookupLocked(at.dir, at.name, true)
-	if err == nil {
-		s.n = n
-	} else if err != sys.ENOENT {
-		return s, err
-	}
-	s.inUpper, s.inLower, err = r.fs.presence(at.dir, s.at, at.name)
-	return s, err
+	return err
 }
 
 // locked does the rename. Caller holds renameMu for writing.
 func (r *renaming) locked() (done bool, err error) {
-	src, err := r.find(r.from)
+	r.from.dir.dirMu.changes.Add(1)
+	r.to.dir.dirMu.changes.Add(1)
+	src, err := r.fs.find(r.from)
 	if err != nil {
 		return false, err
 	}
@@ -134,21 +149,21 @@ func (r *renaming) locked() (done bool, err error) {
 		return false, sys.ENOENT
 	}
 	defer r.fs.letGo(src.n)
-	dst, err := r.find(r.to)
+	dst, err := r.fs.find(r.to)
 	if err != nil {
 		return false, err
 	}
 	if dst.n != nil {
 		defer r.fs.letGo(dst.n)
 	}
-	if !r.ready(src) || r.exchange && dst.n != nil && !r.ready(dst) {
-		return false, nil
-	}
 	if err := r.permitted(src, dst); err != nil {
 		return false, err
 	}
 	if dst.n == src.n {
 		return true, nil // two names of one file: nothing to do (rename(2))
+	}
+	if !r.ready(src) || dst.n != nil && (r.exchange && !r.ready(dst) || dst.n.indexFirst()) {
+		return false, nil
 	}
 	if err := r.linkUp(&src, &dst); err != nil {
 		return false, err
@@ -176,7 +191,7 @@ func (r *renaming) permitted(src, dst side) error {
 	case dst.n == src.n:
 		return nil
 	}
-	if err := r.fs.fixed(dst.n); err != nil {
+	if err := r.fs.fixedLocked(dst.n); err != nil {
 		return err
 	}
 	from, to := src.n.entry.Load().IsDir(), dst.n.entry.Load().IsDir()
@@ -297,92 +312,4 @@ func (t *table) exchange(a *node, nameA name, b *node, nameB name) {
 	t.dropName(b, nameB.dir, nameB.name)
 	t.addName(a, nameB.dir, nameB.name)
 	t.addName(b, nameA.dir, nameA.name)
-}
-
-// flatten makes a merged directory one that lies in upper alone, by copying up
-// everything below it: where its lower part can't be told where it went.
-func (fs *FS) flatten(n *node) error {
-	e := n.entry.Load()
-	fs.cfg.Log.Info("copying a directory up whole, to rename it without a redirect", "dir", e.LowerPath())
-	for range retries {
-		var names []string // collected first: a copy-up needs the directory that each holds
-		err := fs.each(n, func(found layers.Name) error {
-			names = append(names, found.Name)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for _, nm := range names {
-			if err := fs.flattenChild(n, nm); err != nil {
-				return fmt.Errorf("copy up %q: %w", layers.Join(e.LowerPath(), nm), err)
-			}
-		}
-		if done, err := fs.makeOpaque(n); done || err != nil {
-			return err
-		}
-	}
-	return sys.EBUSY
-}
-
-func (fs *FS) flattenChild(dir *node, nm string) error {
-	n, _, err := fs.lookup(dir, nm, true)
-	if err == sys.ENOENT {
-		return nil // removed meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	defer fs.letGo(n)
-	if n.tree != dir.tree {
-		return nil // a volume
-	}
-	if err := fs.ensureUpper(n, cow.Whole); err != nil {
-		return err
-	}
-	e := n.entry.Load()
-	if e.Merged() {
-		return fs.flatten(n)
-	}
-	if e.Index() == "" {
-		return nil
-	}
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	dir.dirMu.Lock()
-	defer dir.dirMu.Unlock()
-	at, ok := fs.table.path(dir)
-	if !ok || !fs.table.has(n, dir, nm) {
-		return nil
-	}
-	return fs.linkUp(n, dir, at, nm)
-}
-
-// makeOpaque cuts n off from below once upper has every name; not done: one is missing.
-func (fs *FS) makeOpaque(n *node) (done bool, err error) {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	n.dirMu.Lock()
-	defer n.dirMu.Unlock()
-	at, ok := fs.table.path(n)
-	if !ok {
-		return false, sys.ENOENT
-	}
-	missing := false
-	err = n.tree.stack.List(n.entry.Load(), at, func(found layers.Name) error {
-		if _, err := n.tree.stack.Upper.Stat(layers.Join(at, found.Name)); err == sys.ENOENT {
-			missing = true
-		}
-		return nil
-	})
-	if err != nil || missing {
-		return false, err
-	}
-	if err := n.tree.writer.MarkOpaque(at); err != nil {
-		return false, err
-	}
-	next := *n.entry.Load()
-	next.DropLowers()
-	n.entry.Store(&next)
-	return true, nil
 }

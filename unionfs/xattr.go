@@ -34,16 +34,11 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	if err != nil {
 		return 0, c.fs.failed(n, "read attributes of", err)
 	}
-	fd, err := c.fs.pathFd(n)
+	v, err := c.fs.xattr(n, attr)
 	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
-	if err != nil {
-		return 0, c.fs.failed(n, "read attributes of", err)
-	}
-	defer sys.Close(fd)
-	v, err := sys.GetXattrFd(fd, attr)
-	if err == sys.ENODATA && attr == capability && len(dest) == 0 && c.fs.doubts(n, fd) {
+	if err == sys.ENODATA && attr == capability && len(dest) == 0 && c.fs.doubts(n) {
 		n.use().doubted.Store(true)
 		return capabilitySize, fuse.OK
 	}
@@ -51,6 +46,21 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 		return 0, c.fs.failed(n, "read attributes of", err)
 	}
 	return answer(v, dest)
+}
+
+// xattr reads an attribute of n's object by its name on disk.
+func (fs *FS) xattr(n *node, attr string) (v []byte, err error) {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	err = fs.reach(n, func(dir int, base string) (err error) {
+		if base == "" {
+			v, err = sys.GetXattrFd(dir, attr)
+		} else {
+			v, err = sys.GetXattrAt(dir, base, attr)
+		}
+		return err
+	})
+	return v, err
 }
 
 // answer copies a value into the caller's buffer, or tells its size.

@@ -59,6 +59,7 @@ const (
 // Errnos that callers compare with.
 const (
 	EACCES     = unix.EACCES
+	EAGAIN     = unix.EAGAIN
 	EBUSY      = unix.EBUSY
 	EDQUOT     = unix.EDQUOT
 	EEXIST     = unix.EEXIST

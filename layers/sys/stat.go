@@ -12,11 +12,15 @@ func StatAt(dir int, name string) (st Stat, err error) {
 	return st, err
 }
 
-// Immutable tells whether the object behind fd, O_PATH included, has the flag of
-// chattr +i; not so where the file system doesn't say.
-func Immutable(fd int) bool {
+// Immutable tells whether name in dir ("" means dir itself, O_PATH included) has the
+// flag of chattr +i; not so where the file system doesn't say.
+func Immutable(dir int, name string) bool {
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
 	var st unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st)
+	err := unix.Statx(dir, name, flags, 0, &st)
 	return err == nil && st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0
 }
 

@@ -12,7 +12,7 @@ import (
 // GetXattrAt reads an extended attribute of name in dir. ENODATA: there is none.
 func GetXattrAt(dir int, name, attr string) ([]byte, error) {
 	return getXattr(func(buf []byte) (int, error) {
-		return unix.Lgetxattr(procChild(dir, name), attr, buf)
+		return getXattrAt(dir, name, attr, buf)
 	})
 }
 
@@ -64,7 +64,7 @@ func ListXattrFd(fd int) ([]string, error) {
 
 // ListXattrAt lists the extended attributes of name in dir.
 func ListXattrAt(dir int, name string) ([]string, error) {
-	raw, err := getXattr(func(buf []byte) (int, error) { return unix.Llistxattr(procChild(dir, name), buf) })
+	raw, err := getXattr(func(buf []byte) (int, error) { return listXattrAt(dir, name, buf) })
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}

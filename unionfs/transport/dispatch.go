@@ -65,9 +65,7 @@ func (s *Server) names(r *request) bool {
 	case opRmdir:
 		r.status = fs.Rmdir(nil, r.head, str(r.after(inHeaderSize)))
 	case opRename2:
-		in, after := sized[fuse.RenameIn](r)
-		old, after := cut(after)
-		r.status = fs.Rename(nil, in, string(old), str(after))
+		s.rename(r)
 	case opCreate:
 		in, after := sized[fuse.CreateIn](r)
 		name := str(after)
@@ -78,6 +76,17 @@ func (s *Server) names(r *request) bool {
 		return false
 	}
 	return true
+}
+
+func (s *Server) rename(r *request) {
+	in, after := sized[fuse.RenameIn](r)
+	old, after := cut(after)
+	if s.cfg.Rename == nil {
+		r.status = s.cfg.FS.Rename(nil, in, string(old), str(after))
+		return
+	}
+	r.status = s.cfg.Rename(in, string(old), str(after), r.now)
+	r.later = r.now && r.status == fuse.EAGAIN
 }
 
 // files answers what is about data and listings; false: r is none of these.
@@ -201,7 +210,7 @@ func (s *Server) lengthy(r *request) bool {
 	case opRead: // Config.Read says so when it knows
 		return s.cfg.Read == nil && as[fuse.ReadIn](r).Size > bigData
 	case opReaddir, opReaddirplus: // from its start on: all names of all layers are read
-		return as[fuse.ReadIn](r).Offset == 0
+		return as[fuse.ReadIn](r).Offset == 0 && (s.cfg.LongList == nil || s.cfg.LongList(r.head.NodeId))
 	case opWrite:
 		if as[fuse.WriteIn](r).Size > bigData {
 			return true
@@ -210,7 +219,11 @@ func (s *Server) lengthy(r *request) bool {
 		if _, after := sized[fuse.SetXAttrIn](r); attribute(after) == "security.capability" {
 			return true
 		}
-	case opSetattr, opRemovexattr, opLink, opRename2:
+	case opRename2: // Config.Rename says so when it knows
+		if s.cfg.Rename != nil {
+			return false
+		}
+	case opSetattr, opRemovexattr, opLink:
 	default:
 		return slow(r)
 	}

@@ -27,9 +27,13 @@ type Config struct {
 	// Read reads straight into the reply. now: it answers EAGAIN rather than wait for the
 	// disk, and is asked again where waiting holds nobody up. nil: FS.Read does.
 	Read func(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status)
+	// Rename is FS.Rename. now: it answers EAGAIN rather than copy anything or wait, and is asked again as above. nil: FS.Rename does.
+	Rename func(in *fuse.RenameIn, oldName, newName string, now bool) fuse.Status
 	// Lengthy tells that answering a change may take long, as a copy-up does, so
 	// that others shall be served meanwhile. It may be called at any time and must be quick. nil: nothing is lengthy but what is by its kind.
 	Lengthy func(h *fuse.InHeader) bool
+	// LongList tells it of listing a directory. nil: it always may take long.
+	LongList func(dir uint64) bool
 	// Ring asks for io_uring where the kernel offers it.
 	Ring bool
 	// Fault is told of what isn't as it should be and isn't the end of the mount.
