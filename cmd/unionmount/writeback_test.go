@@ -95,3 +95,27 @@ func TestTruncateToTheSameSize(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovalCopiesNothingUp: the flush of times that the kernel sends after an unlink copied up the lower file that
+// had just been removed.
+func TestRemovalCopiesNothingUp(t *testing.T) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "head -c 8388608 /dev/urandom > big; ln big linked; head -c 8388608 /dev/urandom > other; mkdir d; cp other d/below")
+	disk := s.upperOnDisk("64M", "mkfs.ext4", "-q")
+	s.mount("--io", "cached")
+	used := func() int64 {
+		t.Helper()
+		var st unix.Statfs_t
+		must(t, unix.Statfs(disk, &st))
+		return int64(st.Blocks-st.Bfree) * st.Bsize
+	}
+	fd, err := unix.Open(s.in("other"), unix.O_RDONLY|unix.O_CLOEXEC, 0) // the copy would go with the file else
+	must(t, err)
+	defer unix.Close(fd)
+	before := used()
+	mustShell(t, s.mnt, "rm other; rm -r d")
+	if grown := used() - before; grown > 1<<20 {
+		t.Errorf("upper grew by %d bytes as files of a lower were removed", grown)
+	}
+	mustShell(t, s.mnt, "test ! -e other; test ! -e d; rm big; cmp linked linked; test $(stat -c %h linked) = 1")
+}
