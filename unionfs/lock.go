@@ -1,7 +1,6 @@
 package unionfs
 
 import (
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -99,7 +98,7 @@ func (l *lockFiles) describeStandIn(n *node) (int, error) {
 	defer l.mu.Unlock()
 	nl := l.of(n)
 	if nl.standIn < 0 {
-		fd, err := sys.Nameless(os.TempDir())
+		fd, err := sys.Nameless("unionmount-locks")
 		if err != nil {
 			return -1, err
 		}

@@ -99,7 +99,11 @@ func AccessMode(fd int) int {
 	return flags & unix.O_ACCMODE
 }
 
-// Nameless makes a file in dir that has no name and vanishes with its last descriptor.
-func Nameless(dir string) (int, error) {
-	return unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+// Nameless makes a file in memory that vanishes with its last descriptor; what is for messages only.
+func Nameless(what string) (int, error) {
+	fd, err := unix.MemfdCreate(what, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL { // Linux before 6.3
+		fd, err = unix.MemfdCreate(what, unix.MFD_CLOEXEC)
+	}
+	return fd, err
 }
