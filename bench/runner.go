@@ -102,6 +102,9 @@ func (c Config) prepare() (*runner, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
+	if err := spread(dir); err != nil {
+		c.Log("%v", err)
+	}
 	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{},
 		result: &Result{Version: resultVersion, Started: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, Binary: versionOf(c.Binary)}}
 	if err := r.choosePeers(); err != nil {

@@ -64,7 +64,7 @@ func (s *Server) names(r *request) bool {
 		r.status = fs.Unlink(nil, r.head, str(r.after(inHeaderSize)))
 	case opRmdir:
 		r.status = fs.Rmdir(nil, r.head, str(r.after(inHeaderSize)))
-	case opRename2:
+	case opRename, opRename2:
 		s.rename(r)
 	case opCreate:
 		in, after := sized[fuse.CreateIn](r)
@@ -79,7 +79,14 @@ func (s *Server) names(r *request) bool {
 }
 
 func (s *Server) rename(r *request) {
-	in, after := sized[fuse.RenameIn](r)
+	in, after := &r.move, []byte(nil)
+	if r.head.Opcode == opRename2 {
+		in, after = sized[fuse.RenameIn](r)
+	} else { // without flags the kernel sends the older form
+		var short *renameIn
+		short, after = sized[renameIn](r)
+		*in = fuse.RenameIn{InHeader: short.InHeader, Newdir: short.newDir}
+	}
 	old, after := cut(after)
 	if s.cfg.Rename == nil {
 		r.status = s.cfg.FS.Rename(nil, in, string(old), str(after))
@@ -219,7 +226,7 @@ func (s *Server) lengthy(r *request) bool {
 		if _, after := sized[fuse.SetXAttrIn](r); attribute(after) == "security.capability" {
 			return true
 		}
-	case opRename2: // Config.Rename says so when it knows
+	case opRename, opRename2: // Config.Rename says so when it knows
 		if s.cfg.Rename != nil {
 			return false
 		}

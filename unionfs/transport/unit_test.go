@@ -121,6 +121,7 @@ func TestNoAllocation(t *testing.T) {
 		"BATCH_FORGET": {message(opBatchForget, fuse.InHeader{}, string(forgets)), 0},
 		"RELEASE":      {message(opRelease, fuse.ReleaseIn{}, ""), 0},
 		"UNLINK":       {message(opUnlink, fuse.InHeader{}, "file\x00"), 1},
+		"RENAME":       {message(opRename, renameIn{}, "old\x00new\x00"), 2},
 		"RENAME2":      {message(opRename2, fuse.RenameIn{}, "old\x00new\x00"), 2},
 	} {
 		if n := testing.AllocsPerRun(100, func() { s.handle(c.r) }); n > c.most {

@@ -18,6 +18,7 @@ const (
 	opMkdir         = 9
 	opUnlink        = 10
 	opRmdir         = 11
+	opRename        = 12
 	opLink          = 13
 	opOpen          = 14
 	opRead          = 15
@@ -62,6 +63,12 @@ func outHeader(b []byte) *fuse.OutHeader   { return (*fuse.OutHeader)(ptr(b)) }
 func as[T any](r *request) *T              { return (*T)(unsafe.Pointer(r.head)) }
 func sized[T any](r *request) (*T, []byte) { return as[T](r), r.after(unsafe.Sizeof(*new(T))) }
 
+// renameIn is struct fuse_rename_in, behind its header.
+type renameIn struct {
+	fuse.InHeader
+	newDir uint64
+}
+
 // request is one request and the room for its answer. It is used again for the next.
 type request struct {
 	head *fuse.InHeader // with the operation's own struct right behind it
@@ -76,7 +83,8 @@ type request struct {
 	silent bool // nobody waits for an answer
 	later  bool // not answered: that would have meant to wait
 
-	dir fuse.DirEntryList
+	dir  fuse.DirEntryList
+	move fuse.RenameIn
 }
 
 // after is what follows an operation's struct: names, data.
