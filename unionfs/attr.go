@@ -124,6 +124,9 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	}
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		fs.holdOpen(n)
+		if n.dirPart != nil && in.Mode&0o100 == 0 {
+			fs.holdHandles(n.tree)
+		}
 		if err := sys.ChmodFd(fd, in.Mode&0o7777); err != nil {
 			return err
 		}
@@ -157,6 +160,16 @@ func (fs *FS) holdOpen(n *node) {
 	for _, write := range [...]bool{true, false} {
 		if d, err := fs.file(n, write); err == nil {
 			d.release()
+		}
+	}
+}
+
+// holdHandles opens what the kernel has open of a tree before a directory of it is
+// closed: a plain user's daemon isn't let in any more, and what is open stays usable.
+func (fs *FS) holdHandles(t *tree) {
+	for _, n := range fs.handles.nodes() {
+		if n.tree == t {
+			fs.holdOpen(n)
 		}
 	}
 }

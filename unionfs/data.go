@@ -128,6 +128,14 @@ func (fs *FS) file(n *node, write bool) (*desc, error) {
 	}
 }
 
+// any returns a kept descriptor, or nil.
+func (d *nodeData) any() *desc {
+	if got := d.take(false); got != nil {
+		return got
+	}
+	return d.take(true)
+}
+
 // take returns a kept descriptor; a writable one reads as well if it can.
 func (d *nodeData) take(write bool) *desc {
 	d.mu.Lock()

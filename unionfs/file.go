@@ -41,6 +41,17 @@ func (h *handles) get(fh uint64) *handle {
 	return h.m[fh]
 }
 
+// nodes are those that have handles.
+func (h *handles) nodes() []*node {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*node, 0, len(h.m))
+	for _, x := range h.m {
+		all = append(all, x.node)
+	}
+	return all
+}
+
 func (h *handles) remove(fh uint64) *handle {
 	h.mu.Lock()
 	defer h.mu.Unlock()

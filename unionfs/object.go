@@ -57,10 +57,25 @@ func (fs *FS) reach(n *node, use func(dir int, base string) error) (err error) {
 		}
 		err = n.tree.stack.Upper.At(p, use)
 		if err != sys.ENOENT && !fs.tryOther(n, err, try) {
-			return err
+			return fs.reachOpen(n, err, use)
 		}
 	}
 	return err
+}
+
+// reachOpen is the last way of reach, to an open file whose names lie in directories that are closed to a plain
+// user's daemon (holdHandles). It returns err if there is none.
+func (fs *FS) reachOpen(n *node, err error, use func(dir int, base string) error) error {
+	u := n.used.Load()
+	if err != sys.EACCES || u == nil {
+		return err
+	}
+	d := u.data.any()
+	if d == nil {
+		return err
+	}
+	defer d.release()
+	return use(d.fd, "")
 }
 
 // stat stats n's object and counts its names as the union has them.
@@ -102,6 +117,10 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 			return fs.countNames(n, e, st)
 		}
 		if err != sys.ENOENT && !fs.tryOther(n, err, try) {
+			err = fs.reachOpen(n, err, func(fd int, _ string) (err error) {
+				st, err = sys.StatAt(fd, "")
+				return err
+			})
 			return st, err
 		}
 	}

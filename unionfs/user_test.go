@@ -142,3 +142,43 @@ func TestReachedByOtherName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOpenInClosedDirectory: calls on the descriptor of an open file answered EACCES once the owner had closed the
+// directory that holds its only name.
+func TestOpenInClosedDirectory(t *testing.T) {
+	union, as, _ := userUnion(t, func(lower string) error { return os.WriteFile(lower+"/low", nil, 0o644) })
+	err := as(func() error {
+		if err := errors.Join(os.Mkdir(union+"/d", 0o755), os.WriteFile(union+"/d/f", []byte("data"), 0o644)); err != nil {
+			return err
+		}
+		fd, err := unix.Open(union+"/d/f", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := os.Chmod(union+"/d", 0o600); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		for what, call := range map[string]func() error{
+			"fchmod":    func() error { return unix.Fchmod(fd, 0o600) },
+			"fsetxattr": func() error { return unix.Fsetxattr(fd, "user.a", []byte("b"), 0) },
+			"ftruncate": func() error { return unix.Ftruncate(fd, 2) },
+			"write":     func() error { _, err := unix.Pwrite(fd, []byte("DA"), 0); return err },
+			"fsync":     func() error { return unix.Fsync(fd) },
+		} {
+			if e := call(); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", what, e))
+			}
+		}
+		buf := make([]byte, 10)
+		n, e := unix.Pread(fd, buf, 0)
+		if err = errors.Join(err, e, unix.Fstat(fd, &st)); string(buf[:max(n, 0)]) != "DA" || st.Size != 2 || st.Mode != 0o100600 {
+			err = errors.Join(err, fmt.Errorf("read %q, mode %o, size %d", buf[:max(n, 0)], st.Mode, st.Size))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
