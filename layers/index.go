@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
@@ -13,6 +14,9 @@ import (
 const (
 	SuffixNlink = "nlink"
 	SuffixUpper = "upper"
+
+	// SuffixNames is our addition to a count that is relative to the lower's: the count itself, while an upper name is made.
+	SuffixNames = "unionmount.nlink"
 )
 
 // Index is one object per lower hard link that was copied up: in work/index, named
@@ -87,14 +91,37 @@ func (x *Index) Nlink(name string, st *sys.Stat, lower func() (uint64, error)) (
 	}
 	n := uint64(st.Nlink)
 	if base == "L" {
+		if names, ok := x.Names(name); ok {
+			return names, nil
+		}
 		if n, err = lower(); err != nil {
-			return 0, err
+			return uint64(st.Nlink), nil // as ovl_get_nlink: a crash of the kernel's, and the lower isn't known yet
 		}
 	}
 	if int64(n)+diff < 0 {
 		return 0, &CorruptError{Mark: SuffixNlink, Value: string(v)}
 	}
 	return uint64(int64(n) + diff), nil
+}
+
+// Relative tells whether the count of an indexed object is relative to the lower's: so it is while a name is made, and
+// stays if that is cut short (LinkUp in package cow, ovl_nlink_start). It doesn't follow the names that upper has.
+func (x *Index) Relative(name string) (bool, error) {
+	v, err := sys.GetXattrAt(x.dir(name), name, x.Prefix+SuffixNlink)
+	if err == sys.ENODATA {
+		return false, nil
+	}
+	return len(v) > 0 && v[0] == 'L', err
+}
+
+// Names is the count that stands beside a relative one; false: none does.
+func (x *Index) Names(name string) (uint64, bool) {
+	v, err := sys.GetXattrAt(x.dir(name), name, x.Prefix+SuffixNames)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(v), 10, 32)
+	return n, err == nil
 }
 
 // NlinkMark is the value that says "names" for an object that upper counts upperLinks of.

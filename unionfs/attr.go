@@ -109,30 +109,31 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	if in.Valid&others == 0 && !nothing {
 		return nil
 	}
-	fd, err := fs.pathFd(n)
-	if err != nil {
-		return err
+	if in.Valid&fuse.FATTR_MODE != 0 {
+		fs.holdFor(n, in.Mode)
 	}
-	defer sys.Close(fd)
-	if nothing {
-		return n.dropPrivileges(fd, in.Uid)
-	}
+	return fs.reach(n, func(dir int, base string) error {
+		if nothing {
+			return n.dropPrivileges(dir, base, in.Uid)
+		}
+		return setOthers(dir, base, in)
+	})
+}
+
+// setOthers changes owner, mode and times.
+func setOthers(dir int, base string, in *fuse.SetAttrIn) error {
 	if in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
-		if err := sys.ChownFd(fd, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
+		if err := sys.ChownAt(dir, base, owner(in.Valid&fuse.FATTR_UID, in.Uid), owner(in.Valid&fuse.FATTR_GID, in.Gid)); err != nil {
 			return err
 		}
 	}
 	if in.Valid&fuse.FATTR_MODE != 0 {
-		fs.holdOpen(n)
-		if n.dirPart != nil && in.Mode&0o100 == 0 {
-			fs.holdHandles(n.tree)
-		}
-		if err := sys.ChmodFd(fd, in.Mode&0o7777); err != nil {
+		if err := sys.ChmodAt(dir, base, in.Mode&0o7777); err != nil {
 			return err
 		}
 	}
 	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
-		return sys.UtimesFd(fd,
+		return sys.UtimesAt(dir, base,
 			timeOf(in.Valid, fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, in.Atime, in.Atimensec),
 			timeOf(in.Valid, fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, in.Mtime, in.Mtimensec))
 	}
@@ -161,6 +162,14 @@ func (fs *FS) holdOpen(n *node) {
 		if d, err := fs.file(n, write); err == nil {
 			d.release()
 		}
+	}
+}
+
+// holdFor opens, before n gets a new mode, what that would close to a plain user's daemon.
+func (fs *FS) holdFor(n *node, mode uint32) {
+	fs.holdOpen(n)
+	if n.dirPart != nil && mode&0o100 == 0 {
+		fs.holdHandles(n.tree)
 	}
 }
 
@@ -210,11 +219,11 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 // chown(-1, -1), which takes setuid and setgid away, and also, just after it
 // removed a file's capabilities, before a write (file_remove_privs, notify_change).
 // Both take them away, but for a write by root (CAP_FSETID).
-func (n *node) dropPrivileges(fd int, uid uint32) error {
+func (n *node) dropPrivileges(dir int, base string, uid uint32) error {
 	if n.use().capsGone.Swap(false) && uid == 0 {
 		return nil
 	}
-	return sys.ChownFd(fd, -1, -1)
+	return sys.ChownAt(dir, base, -1, -1)
 }
 
 // dropSetidFor does it for a request that doesn't say whether it must be done:

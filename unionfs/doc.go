@@ -8,6 +8,7 @@
 //	node.copyMu            one node at a time; held while staging; ancestors are finished first, never nested
 //	  FS.renameMu        read: derive an upper path, publish; write: rename only
 //	    node.dirMu       parent before child; two directories only with renameMu write-held
+//	      FS.countMu     the names of indexed hard links in upper and their count
 //	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu, heldBack.mu
 //
 // Reads and writes of data hold no tree or node lock. No notification is

@@ -64,6 +64,8 @@ func (fs *FS) flattenChild(dir *node, nm string) error {
 	if !ok || !fs.table.has(n, dir, nm) {
 		return nil
 	}
+	fs.countMu.Lock()
+	defer fs.countMu.Unlock()
 	return fs.linkUp(n, dir, at, nm)
 }
 

@@ -24,6 +24,7 @@ type FS struct {
 	setid       bool // our writes leave setuid and setgid alone (CAP_FSETID)
 
 	renameMu sync.RWMutex // see doc.go
+	countMu  sync.Mutex   // see doc.go
 	table    table
 	data     descriptors
 	handles  handles

@@ -46,6 +46,10 @@ func (fs *FS) link(n, dir *node, nm string) error {
 		return err
 	}
 	defer sys.Close(fd)
+	if n.entry.Load().Index() != "" {
+		fs.countMu.Lock()
+		defer fs.countMu.Unlock()
+	}
 	if err := dir.tree.writer.Link(fd, at, nm, hides, fs.hasOrigin(n)); err != nil {
 		return err
 	}

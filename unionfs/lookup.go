@@ -100,7 +100,7 @@ func (fs *FS) entryIn(dir *node, nm string) (e *layers.Entry, whiteout bool, err
 // freshStat returns the stat that e brought along if it is n's latest.
 func (fs *FS) freshStat(n *node, e *layers.Entry) (sys.Stat, error) {
 	now := n.entry.Load()
-	if now.Upper == e.Upper && n.pin.Load() < 0 && now.Index() == e.Index() && now.Lowers() == e.Lowers() {
+	if e.Index() == "" && now.Upper == e.Upper && n.pin.Load() < 0 && now.Index() == e.Index() && now.Lowers() == e.Lowers() {
 		return fs.countNames(n, e, e.Stat.Full())
 	}
 	return fs.statLocked(n)

@@ -8,16 +8,14 @@ import (
 // retries bounds how often a name is derived anew when it vanished in between.
 const retries = 16
 
-// pathFd returns an O_PATH descriptor of n's object.
-func (fs *FS) pathFd(n *node) (int, error) {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
-	return fs.pathFdLocked(n)
-}
+// pathFd returns an O_PATH descriptor of n's object. The caller holds no lock.
+func (fs *FS) pathFd(n *node) (fd int, err error) { return opened(n, fs.reach) }
 
-// pathFdLocked is pathFd for a caller that holds renameMu.
-func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
-	err = fs.reach(n, func(dir int, base string) (err error) {
+// pathFdLocked is pathFd as reachLocked has it.
+func (fs *FS) pathFdLocked(n *node) (fd int, err error) { return opened(n, fs.reachLocked) }
+
+func opened(n *node, reach func(*node, func(dir int, base string) error) error) (fd int, err error) {
+	err = reach(n, func(dir int, base string) (err error) {
 		if base == "" {
 			fd, err = sys.Dup(dir)
 		} else {
@@ -32,8 +30,27 @@ func (fs *FS) pathFdLocked(n *node) (fd int, err error) {
 }
 
 // reach calls use with a directory and the name of n's object in it ("." is the directory itself) or, for an object
-// without a name, with its descriptor and "". Caller holds renameMu.
-func (fs *FS) reach(n *node, use func(dir int, base string) error) (err error) {
+// without a name, with its descriptor and "". Nobody gives the name to another object meanwhile. The caller holds no lock.
+func (fs *FS) reach(n *node, use func(dir int, base string) error) error {
+	fs.renameMu.RLock()
+	defer fs.renameMu.RUnlock()
+	for range retries {
+		at, named := fs.table.place(n)
+		if !named {
+			break
+		}
+		at.dir.dirMu.RLock()
+		if fs.table.has(n, at.dir, at.name) {
+			defer at.dir.dirMu.RUnlock()
+			break
+		}
+		at.dir.dirMu.RUnlock()
+	}
+	return fs.reachLocked(n, use)
+}
+
+// reachLocked is reach for a caller that holds renameMu, and the directory's dirMu if the name must stay n's.
+func (fs *FS) reachLocked(n *node, use func(dir int, base string) error) (err error) {
 	for try := range retries {
 		if pin := n.pin.Load(); pin >= 0 {
 			return use(int(pin), "")
@@ -99,6 +116,8 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		e := n.entry.Load()
 		switch {
 		case e.Index() != "":
+			fs.countMu.Lock()
+			defer fs.countMu.Unlock()
 			if st, err = n.tree.stack.Index.Stat(e.Index()); err == nil {
 				return fs.countNames(n, e, st)
 			}
@@ -134,7 +153,7 @@ func (fs *FS) tryOther(n *node, err error, try int) bool {
 	return err == sys.EACCES && fs.table.turn(n, try)
 }
 
-// countNames sets the link count that the union shows.
+// countNames sets the link count that the union shows. The caller holds countMu if e is indexed.
 func (fs *FS) countNames(n *node, e *layers.Entry, st sys.Stat) (sys.Stat, error) {
 	if data := e.Data(); data != nil && data.Err == nil {
 		st.Blocks = data.Blocks

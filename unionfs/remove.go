@@ -50,6 +50,8 @@ func (fs *FS) unlinkLocked(s side) error {
 		return err
 	}
 	if n.entry.Load().Index() != "" {
+		fs.countMu.Lock()
+		defer fs.countMu.Unlock()
 		if err := fs.linkUp(n, s.dir, s.at, s.name.name); err != nil {
 			return err
 		}
@@ -81,7 +83,7 @@ func (fs *FS) fixedLocked(n *node) error {
 	if e.Upper || e.Lowers() == 0 {
 		return nil
 	}
-	return fs.reach(n, func(dir int, name string) error {
+	return fs.reachLocked(n, func(dir int, name string) error {
 		if sys.Immutable(dir, name) {
 			return sys.EPERM
 		}

@@ -209,7 +209,7 @@ func (r *renaming) permitted(src, dst side) error {
 // linkUp gives indexed hard links their own names in upper, so that counting follows the names.
 func (r *renaming) linkUp(sides ...*side) error {
 	for _, s := range sides {
-		if s.n == nil || s.n.entry.Load().Index() == "" || s.inUpper {
+		if s.n == nil || s.n.entry.Load().Index() == "" {
 			continue
 		}
 		if err := r.fs.linkUp(s.n, s.dir, s.at, s.name.name); err != nil {

@@ -180,6 +180,8 @@ func (fs *FS) linkName(n *node) error {
 	if !ok || !fs.table.has(n, at.dir, at.name) {
 		return nil
 	}
+	fs.countMu.Lock()
+	defer fs.countMu.Unlock()
 	return fs.linkUp(n, at.dir, dir, at.name)
 }
 
@@ -252,13 +254,17 @@ func (fs *FS) makeRouteDir(n *node, e *layers.Entry) error {
 }
 
 // linkUp gives an indexed hard link its own name in upper before that name is
-// moved or removed, which may yet be refused, or its directory moves. Caller holds renameMu and dir's dirMu (or renameMu for writing).
+// moved or removed, which may yet be refused, or its directory moves. Caller holds renameMu, dir's dirMu and countMu (or renameMu for writing).
 func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	e := n.entry.Load()
 	if e.Index() == "" {
 		return nil
 	}
-	if _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err != sys.ENOENT {
+	switch _, err := n.tree.stack.Upper.Stat(layers.Join(at, nm)); err {
+	case nil:
+		return fs.settleCount(n, e)
+	case sys.ENOENT:
+	default:
 		return err
 	}
 	st, err := n.tree.stack.Index.Stat(e.Index())
@@ -273,6 +279,23 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 		return err
 	}
 	return fs.keepTimes(n.tree, at, func() error { return n.tree.writer.LinkUp(e.Index(), at, nm, uint64(st.Nlink), lower) })
+}
+
+// settleCount makes the count of n's names follow those in upper before one of them goes: a crash may have left one
+// that is relative to the lower's.
+func (fs *FS) settleCount(n *node, e *layers.Entry) error {
+	relative, err := n.tree.stack.Index.Relative(e.Index())
+	if err != nil || !relative {
+		return err
+	}
+	st, err := n.tree.stack.Index.Stat(e.Index())
+	if err == nil {
+		st, err = fs.countNames(n, e, st)
+	}
+	if err != nil {
+		return err
+	}
+	return n.tree.writer.SetCount(e.Index(), uint64(st.Nlink))
 }
 
 // lowerNlinkAt is the link count of the lower object that shows as nm in dir.

@@ -182,3 +182,31 @@ func TestOpenInClosedDirectory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRefusedMoveKeepsLinkCount: a directory that could not be moved, because one below it is closed to the plain
+// user's daemon, left the count of a hard link in there such that it no longer followed what was removed.
+func TestRefusedMoveKeepsLinkCount(t *testing.T) {
+	union, as, _ := userUnion(t, func(lower string) error {
+		return errors.Join(os.MkdirAll(lower+"/d/closed", 0o755), os.WriteFile(lower+"/other", []byte("linked"), 0o644),
+			os.Link(lower+"/other", lower+"/d/closed/f"))
+	})
+	err := as(func() error {
+		if err := errors.Join(os.Rename(union+"/other", union+"/moved"), os.Chmod(union+"/d/closed", 0o555)); err != nil {
+			return err
+		}
+		if err := os.Rename(union+"/d", union+"/e"); !errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("rename: %v, want EACCES", err)
+		}
+		if err := os.Remove(union + "/moved"); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(union+"/d/closed/f", &st); err != nil || st.Nlink != 1 {
+			return fmt.Errorf("%d links, %v; want 1", st.Nlink, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -50,8 +50,6 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 
 // xattr reads an attribute of n's object by its name on disk.
 func (fs *FS) xattr(n *node, attr string) (v []byte, err error) {
-	fs.renameMu.RLock()
-	defer fs.renameMu.RUnlock()
 	err = fs.reach(n, func(dir int, base string) (err error) {
 		if base == "" {
 			v, err = sys.GetXattrFd(dir, attr)

@@ -380,3 +380,20 @@ func TestLinksThatTheKernelBroke(t *testing.T) {
 		wantContent(t, s.in("dir/c"), "three names\nagain\n")
 	})
 }
+
+// TestCountCutShort: a crash as a hard link gets a name of its own leaves a count that is relative to the lower's, and
+// right; it no longer was when a name was removed, or replaced, at the next mount.
+func TestCountCutShort(t *testing.T) {
+	for what, change := range map[string]string{"removed": "rm moved", "replaced": "echo new > n; mv -f n moved"} {
+		s := linked(t)
+		s.mount()
+		mustShell(t, s.mnt, "mv a moved")
+		s.umount()
+		mustShell(t, s.upper, "setfattr -n trusted.overlay.nlink -v L+0 moved; setfattr -n trusted.overlay.unionmount.nlink -v 3 moved")
+		s.must("start", s.name)
+		wantLinked(t, "before", s.mnt, 3, "three names\n", "moved", "b", "dir/c")
+		mustShell(t, s.mnt, change)
+		wantLinked(t, what, s.mnt, 2, "three names\n", "b", "dir/c")
+		s.umount()
+	}
+}

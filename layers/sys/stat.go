@@ -4,23 +4,15 @@ import "golang.org/x/sys/unix"
 
 // StatAt stats one name in dir, not following it; "" means dir itself.
 func StatAt(dir int, name string) (st Stat, err error) {
-	flags := unix.AT_SYMLINK_NOFOLLOW
-	if name == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
-	err = retry(func() error { return unix.Fstatat(dir, name, &st, flags) })
+	err = retry(func() error { return unix.Fstatat(dir, name, &st, itself(name)) })
 	return st, err
 }
 
 // Immutable tells whether name in dir ("" means dir itself, O_PATH included) has the
 // flag of chattr +i; not so where the file system doesn't say.
 func Immutable(dir int, name string) bool {
-	flags := unix.AT_SYMLINK_NOFOLLOW
-	if name == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
 	var st unix.Statx_t
-	err := unix.Statx(dir, name, flags, 0, &st)
+	err := unix.Statx(dir, name, itself(name), 0, &st)
 	return err == nil && st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0
 }
 
@@ -53,9 +45,21 @@ func ReadlinkAt(dir int, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// ChmodAt sets the permission bits of name in dir. A symbolic link is refused by the kernel's fchmodat2.
+// ChmodAt sets the permission bits of name in dir, "" of dir itself. A symbolic link is refused.
 func ChmodAt(dir int, name string, mode uint32) error {
-	return retry(func() error { return unix.Chmod(procChild(dir, name), mode) })
+	if name == "" {
+		return ChmodFd(dir, mode)
+	}
+	err := retry(func() error { return unix.Fchmodat(dir, name, mode, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != unix.EOPNOTSUPP {
+		return err
+	}
+	fd, err := PathAt(dir, name) // Linux before 6.6 has no fchmodat2
+	if err != nil {
+		return err
+	}
+	defer Close(fd)
+	return ChmodFd(fd, mode)
 }
 
 // ChmodFd sets the permission bits of the object behind fd, O_PATH included.
@@ -64,18 +68,32 @@ func ChmodFd(fd int, mode uint32) error {
 }
 
 // ChownFd sets the owner of the object behind fd (-1 leaves one as it is), a symbolic link's own included.
-func ChownFd(fd, uid, gid int) error {
-	return retry(func() error { return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH) })
+func ChownFd(fd, uid, gid int) error { return ChownAt(fd, "", uid, gid) }
+
+// ChownAt is ChownFd of name in dir; "" is dir itself.
+func ChownAt(dir int, name string, uid, gid int) error {
+	return retry(func() error { return unix.Fchownat(dir, name, uid, gid, itself(name)) })
 }
 
 // UtimesFd sets access and modification time of the object behind fd, O_PATH included.
-func UtimesFd(fd int, atime, mtime Timespec) error {
+func UtimesFd(fd int, atime, mtime Timespec) error { return UtimesAt(fd, "", atime, mtime) }
+
+// UtimesAt is UtimesFd of name in dir, a symbolic link's own; "" is dir itself.
+func UtimesAt(dir int, name string, atime, mtime Timespec) error {
 	ts := []unix.Timespec{atime, mtime}
-	err := retry(func() error { return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH) })
-	if err == unix.EINVAL { // kernels before 5.8 refuse AT_EMPTY_PATH here
-		return retry(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, ProcPath(fd), ts, 0) })
+	err := retry(func() error { return unix.UtimesNanoAt(dir, name, ts, itself(name)) })
+	if err == unix.EINVAL && name == "" { // kernels before 5.8 refuse AT_EMPTY_PATH here
+		return retry(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, ProcPath(dir), ts, 0) })
 	}
 	return err
+}
+
+// itself are the flags that name an object itself: a link that is not followed, or with an empty name the descriptor.
+func itself(name string) int {
+	if name == "" {
+		return unix.AT_EMPTY_PATH
+	}
+	return unix.AT_SYMLINK_NOFOLLOW
 }
 
 // Mkdev joins a device number; Major and Minor split it.
