@@ -122,9 +122,15 @@ func (s *session) acknowledged(o op.Op) (union, plain op.Result, lost bool, err 
 	return union, plain, false, err
 }
 
-// failedIO says that the operation, or the look at what it did, met EIO.
+// failedIO says that the operation, or the look at what it did, met EIO, or EINTR, which is the answer to what lies in
+// an io_uring as its process is killed.
 func failedIO(r op.Result) bool {
-	return r.Errno == unix.EIO || strings.Contains(r.Out, "EIO") || strings.Contains(r.Out, unix.EIO.Error())
+	for _, e := range [...]unix.Errno{unix.EIO, unix.EINTR} {
+		if r.Errno == e || strings.Contains(r.Out, unix.ErrnoName(e)) || strings.Contains(r.Out, e.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // cutShort says that a read or write ended early: what takes several requests may get an answer to the first only.
