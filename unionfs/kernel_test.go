@@ -78,7 +78,9 @@ func kernelAllows(o op.Op) bool {
 }
 
 // kernelRefuses: a redirect takes 256 bytes in the kernel (ovl_redirect_max); a directory whose path is longer doesn't move.
-func kernelRefuses(o op.Op, union op.Result) bool { return o.Kind == op.Rename && union.Errno == unix.EXDEV }
+func kernelRefuses(o op.Op, union op.Result) bool {
+	return o.Kind == op.Rename && union.Errno == unix.EXDEV
+}
 
 // kernelDeviates: a link made in an impure directory that lies in upper alone stays out of what the kernel has cached of
 // it, and is listed by its real number (ovl_create_upper calls the directory not impure in ovl_dir_modified).
