@@ -136,11 +136,35 @@ func (d *Data) moveUp(stage string) error {
 		return err
 	}
 	for _, n := range names {
-		if err := sys.RenameAt(from, n, to, n, sys.RENAME_NOREPLACE); err != nil && err != sys.EEXIST {
+		if err := place(from, to, n); err != nil && err != sys.EEXIST {
 			return fmt.Errorf("fill: move %q: %w", n, err)
 		}
 	}
 	return errors.Join(RemoveTree(stage), syncDir(d.Path))
+}
+
+// place moves a name from one directory to another where it is free; EEXIST else.
+// nfs and most FUSE servers answer EINVAL to RENAME_NOREPLACE: there a link is as good,
+// and what can't be linked (a directory) is looked for before it is moved.
+func place(from, to int, name string) error {
+	err := sys.RenameAt(from, name, to, name, sys.RENAME_NOREPLACE)
+	if err != sys.EINVAL {
+		return err
+	}
+	switch err := sys.LinkAt(from, name, to, name); err {
+	case nil:
+		return sys.UnlinkAt(from, name)
+	case sys.EEXIST:
+		return err
+	}
+	switch _, err := sys.StatAt(to, name); err {
+	case nil:
+		return sys.EEXIST
+	case sys.ENOENT:
+		return sys.RenameAt(from, name, to, name, 0)
+	default:
+		return err
+	}
 }
 
 // sweep removes what an interrupted fill left unfinished.

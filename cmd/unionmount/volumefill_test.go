@@ -157,6 +157,24 @@ func TestFillOfAnotherFilesystem(t *testing.T) {
 	}
 }
 
+// TestFillWhereNoRenameSparesAName: nfs and most FUSE servers know no RENAME_NOREPLACE,
+// by which a fill moved its names up: it failed there.
+func TestFillWhereNoRenameSparesAName(t *testing.T) {
+	need(t, "mount.unionfs")
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "mkdir -p data/d/e; echo f > data/f; ln data/f data/hard; ln -s f data/link; echo g > data/d/e/g")
+	branch := s.at("branch")
+	s.must("volume", "create", "vol", "-o", "type=fuse.unionfs", "-o", "device="+branch+"=RW", "-o", "o=allow_other")
+	s.mountVolumes("fuse", "vol:/data")
+	wantListing(t, branch, "d", "f", "hard", "link")
+	wantContent(t, s.in("data/d/e/g"), "g\n")
+	wantContent(t, s.in("data/link"), "f\n")
+	if a, b := lstat(t, branch+"/f"), lstat(t, branch+"/hard"); a.Ino != b.Ino || a.Nlink != 2 {
+		t.Errorf("the hard link was split: %d %d, %d links", a.Ino, b.Ino, a.Nlink)
+	}
+	s.umount()
+}
+
 // TestFillWithoutRoom: the mount is refused, nothing of it is left, and the volume that was there is empty.
 func TestFillWithoutRoom(t *testing.T) {
 	s := newSite(t, 1)
