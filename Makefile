@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # peers, filesystems and real programs to compare with; gcc for -race.
 PACKAGES_RUN  := fuse3 fio attr
 PACKAGES_TEST := $(PACKAGES_RUN) acl libarchive-tools stress-ng sqlite3 xfsprogs btrfs-progs fuse-overlayfs unionfs-fuse \
-	sshfs openssh-server rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
+	sshfs openssh-server glusterfs-server glusterfs-client rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
 
 # What the guest of test-vm needs: tools and servers for what this machine's kernel may not have.
 PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server \

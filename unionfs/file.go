@@ -225,8 +225,27 @@ func (c *conn) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if !c.fs.forwardsLocks() {
 		return fuse.ENOSYS
 	}
-	c.fs.locks.unlockAll(c.node(in.NodeId), in.LockOwner)
+	n := c.node(in.NodeId)
+	err := flushBelow(c.fs.handles.get(in.Fh))
+	c.fs.locks.unlockAll(n, in.LockOwner)
+	if err != nil {
+		return c.fs.failed(n, "close", err)
+	}
 	return fuse.OK
+}
+
+// flushBelow has a volume's own file system do what it does at close(2), and says what
+// that says: what was written to a file is seen on other hosts once it is closed (nfs,
+// GlusterFS), and if it couldn't be written, that shows there.
+func flushBelow(h *handle) error {
+	if h == nil || h.own == nil || !h.own.write {
+		return nil
+	}
+	fd, err := sys.Dup(h.own.fd)
+	if err != nil {
+		return err
+	}
+	return sys.Close(fd)
 }
 
 // Read is read for a caller that wants it wrapped.
