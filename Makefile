@@ -21,7 +21,7 @@ PACKAGES_TEST := $(PACKAGES_RUN) acl libarchive-tools stress-ng sqlite3 xfsprogs
 	sshfs openssh-server glusterfs-server glusterfs-client rclone podman runc busybox-static util-linux uidmap libcap2-bin umoci postgresql debootstrap git gcc libc6-dev
 
 # What the guest of test-vm needs: tools and servers for what this machine's kernel may not have.
-PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server \
+PACKAGES_VM   := qemu-system-x86 lvm2 thin-provisioning-tools kmod nfs-kernel-server samba \
 	busybox-static xfsprogs e2fsprogs util-linux
 
 UNIT := ./layers/... ./cow/... ./unionfs/...
@@ -85,7 +85,7 @@ test-long: build ## the same suites at full length, hours (root)
 # The guest's kernel is unpacked, not installed: it is no kernel of this machine.
 GUEST := bin/guest
 .PHONY: test-vm
-test-vm: ## lvm, nfs and quotas in a guest with Debian's kernel, some minutes (root)
+test-vm: ## lvm, nfs, cifs and quotas in a guest with Debian's kernel, some minutes (root)
 	$(call packages,$(PACKAGES_VM))
 	@rm -rf $(GUEST) && mkdir -p $(GUEST)
 	cd $(GUEST) && apt-get download -q "$$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $$2}')" && dpkg -x *.deb .

@@ -2,11 +2,13 @@ package driver
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // group makes a volume group of one sparse disk.
@@ -85,39 +87,146 @@ func TestGuestLVM(t *testing.T) {
 	}
 }
 
-// TestGuestNFS: the kernel's server and client; the address is looked up, since mount(2) takes numbers only.
-func TestGuestNFS(t *testing.T) {
-	needGuest(t)
-	export := t.TempDir()
+// NFSServer exports a directory by the kernel's server, as ":/" of any address of this host.
+func NFSServer(t *testing.T) (export string) {
+	t.Helper()
+	export = t.TempDir()
 	must(t, os.Chmod(export, 0o777))
 	runCommand(t, "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
 	runCommand(t, "exportfs", "-o", "rw,no_root_squash,insecure,fsid=0", "127.0.0.1:"+export)
 	runCommand(t, "rpc.mountd", "-N", "2", "-N", "3")
 	runCommand(t, "rpc.nfsd", "-N", "3", "-G", "10", "-L", "10", "2")
+	t.Cleanup(func() {
+		must(t, os.WriteFile("/proc/fs/nfsd/threads", []byte("0"), 0o644))
+		for _, args := range [][]string{{"busybox", "killall", "rpc.mountd"}, {"exportfs", "-au"}, {"umount", "/proc/fs/nfsd"}} { // the guest has no other
+			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%v: %v: %s", args, err, out)
+			}
+		}
+	})
+	return export
+}
+
+// TestGuestNFS: the kernel's server and client; the address is looked up, since mount(2) takes numbers only.
+func TestGuestNFS(t *testing.T) {
+	needGuest(t)
+	export := NFSServer(t)
 	for kind, options := range map[string]map[string]string{
 		"nfs":     {"type": "nfs", "device": ":/", "o": "addr=server,rw,vers=4.2"},
 		"nfs4":    {"type": "nfs4", "device": "server:/"}, // no addr=: the device has it
 		"nfs, ro": {"type": "nfs", "device": ":/", "o": "addr=127.0.0.1,ro,vers=4.1"},
 	} {
-		t.Run(kind, func(t *testing.T) {
-			_, d := created(t, Local, options)
-			unmounted(t, d)
-			path := mounted(t, d)
-			err := os.WriteFile(in(path, "file"), []byte(kind), 0o644)
-			if kind == "nfs, ro" {
-				if err == nil {
-					t.Error("written to ro")
-				}
-			} else if text, readErr := os.ReadFile(in(export, "file")); err != nil || string(text) != kind {
-				t.Errorf("write: %v; the server has %q, %v", err, text, readErr)
-			}
-			if m, found, err := mountAt(path); err != nil || !found || !strings.HasPrefix(m.Type, "nfs") {
-				t.Errorf("mounted: %+v, %v, %v", m, found, err)
-			}
-			must(t, d.Remove(t.Context()))
+		t.Run(kind, func(t *testing.T) { onServer(t, "nfs", export, options, kind == "nfs, ro") })
+	}
+}
+
+// onServer writes to a volume that a server has, and looks there.
+func onServer(t *testing.T, kind, export string, options map[string]string, readOnly bool) {
+	t.Helper()
+	_, d := created(t, Local, options)
+	unmounted(t, d)
+	path := mounted(t, d)
+	err := os.WriteFile(in(path, "file"), []byte(t.Name()), 0o644)
+	if readOnly {
+		if err == nil {
+			t.Error("written to ro")
+		}
+	} else if text, readErr := os.ReadFile(in(export, "file")); err != nil || string(text) != t.Name() {
+		t.Errorf("write: %v; the server has %q, %v", err, text, readErr)
+	}
+	if m, found, err := mountAt(path); err != nil || !found || !strings.HasPrefix(m.Type, kind) {
+		t.Errorf("mounted: %+v, %v, %v", m, found, err)
+	}
+	must(t, d.Remove(t.Context()))
+}
+
+// CIFSPassword is root's on the server of CIFSServer, whom the share "share" lets in.
+const CIFSPassword = "s3cret-of-root"
+
+// CIFSServer runs Samba's server on the loopback, which shares a directory.
+func CIFSServer(t *testing.T) (shared string) {
+	t.Helper()
+	dir := t.TempDir()
+	shared = in(dir, "shared")
+	must(t, os.Mkdir(shared, 0o755))
+	config := in(dir, "smb.conf")
+	must(t, os.WriteFile(config, []byte(strings.ReplaceAll(`[global]
+server role = standalone server
+interfaces = lo
+bind interfaces only = yes
+disable netbios = yes
+smb ports = 445
+load printers = no
+disable spoolss = yes
+passdb backend = smbpasswd:DIR/passwords
+private dir = DIR
+lock directory = DIR
+state directory = DIR
+cache directory = DIR
+pid directory = DIR
+ncalrpc dir = DIR/ncalrpc
+log file = DIR/log
+[share]
+path = DIR/shared
+read only = no
+valid users = root
+`, "DIR", dir)), 0o600))
+	add := exec.Command("smbpasswd", "-c", config, "-s", "-a", "root")
+	add.Stdin = strings.NewReader(CIFSPassword + "\n" + CIFSPassword + "\n")
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("smbpasswd: %v: %s", err, out)
+	}
+	server := exec.Command("smbd", "--foreground", "--no-process-group", "--configfile="+config)
+	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	must(t, server.Start())
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(in(dir, "log"))
+			t.Logf("smbd: %s", log)
+		}
+		_ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
+		_ = server.Wait() // it was killed
+	})
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		c, err := net.Dial("tcp", "127.0.0.1:445")
+		if err == nil {
+			must(t, c.Close())
+			return shared
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestGuestCIFS: Samba's server and the kernel's client, by mount(2): the password is
+// in nobody's command line, nor in what goes wrong.
+func TestGuestCIFS(t *testing.T) {
+	needGuest(t)
+	shared := CIFSServer(t)
+	login := "username=root,password=" + CIFSPassword
+	for name, options := range map[string]map[string]string{
+		"addr":        {"type": "cifs", "device": "//127.0.0.1/share", "o": "addr=server," + login},
+		"host, smb3":  {"type": "smb3", "device": "//server/share", "o": login + ",vers=3.1.1"}, // no addr=: the device has it
+		"ro":          {"type": "cifs", "device": "//127.0.0.1/share", "o": "ro," + login},
+		"vers=2.1":    {"type": "cifs", "device": "//127.0.0.1/share", "o": login + ",vers=2.1"},
+		"sealed, 3.0": {"type": "cifs", "device": "//127.0.0.1/share", "o": login + ",vers=3.0,seal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onServer(t, options["type"], shared, options, name == "ro")
 		})
 	}
-	must(t, os.WriteFile("/proc/fs/nfsd/threads", []byte("0"), 0o644))
+	for o, says := range map[string]string{
+		"username=root,password=wrong-" + CIFSPassword: "permission denied",
+		login + ",nonsense=1":                          "invalid argument",
+	} {
+		_, d := created(t, Local, map[string]string{"type": "cifs", "device": "//127.0.0.1/share", "o": o})
+		unmounted(t, d)
+		_, err := d.Mount(t.Context(), "m")
+		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "password="+hidden) || strings.Contains(err.Error(), CIFSPassword) {
+			t.Errorf("Mount = %v, want %q and no password", err, says)
+		}
+	}
 }
 
 // TestGuestQuota: a plain volume's size where the file system has project quotas.

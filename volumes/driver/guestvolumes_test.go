@@ -121,6 +121,50 @@ func TestGuestLVMVolumes(t *testing.T) {
 	}
 }
 
+// TestGuestFill: an empty volume on a server is filled like any other. nfs knows no
+// RENAME_NOREPLACE: the fill failed there.
+func TestGuestFill(t *testing.T) {
+	if os.Getenv("UNIONMOUNT_GUEST") == "" {
+		t.Skip("make test-vm runs it in a guest")
+	}
+	for kind, server := range map[string]struct {
+		run     func(*testing.T) string
+		options map[string]string
+	}{
+		"nfs":  {driver.NFSServer, map[string]string{"type": "nfs", "device": ":/", "o": "addr=server,vers=4.2"}},
+		"cifs": {driver.CIFSServer, map[string]string{"type": "cifs", "device": "//server/share", "o": "username=root,password=" + driver.CIFSPassword}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			ctx := context.Background()
+			export := server.run(t)
+			s := volumes.At(t.TempDir())
+			_, _, err := s.Create(ctx, volumes.New{Name: "far", Options: server.options})
+			ok(t, err)
+			l, data, err := s.Attach(ctx, "far", []volumes.Use{{Mount: "m"}}, func(d *volumes.Data) error {
+				filled, err := d.Fill(func(dir string) (bool, error) {
+					return true, errors.Join(os.Mkdir(dir+"/dir", 0o755), os.WriteFile(dir+"/dir/in", []byte("in"), 0o644), os.WriteFile(dir+"/file", []byte("top"), 0o644))
+				})
+				if !filled {
+					t.Error("it wasn't empty")
+				}
+				return err
+			})
+			ok(t, err)
+			for name, want := range map[string]string{"dir/in": "in", "file": "top"} {
+				for _, at := range []string{data, export} {
+					if text, err := os.ReadFile(at + "/" + name); string(text) != want {
+						t.Errorf("%s/%s: %q, %v", at, name, text, err)
+					}
+				}
+			}
+			if names, err := os.ReadDir(data); err != nil || len(names) != 2 {
+				t.Errorf("left: %v, %v", names, err)
+			}
+			ok(t, l.Release(ctx))
+		})
+	}
+}
+
 func fromSnapshot(t *testing.T, s *volumes.Store, n volumes.New, source string) error {
 	t.Helper()
 	n, err := s.From(n, source, volumes.How{}, func(volumes.Copied) {})

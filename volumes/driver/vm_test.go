@@ -24,8 +24,8 @@ func needGuest(t *testing.T) {
 var (
 	guestPrograms = strings.Fields(`busybox mount umount losetup blkid mkfs.ext4 mkfs.xfs modprobe dmsetup
 		lvm lvcreate lvremove lvs vgcreate pvcreate pdata_tools thin_check
-		rpc.nfsd rpc.mountd exportfs mount.nfs`)
-	guestModules = strings.Fields("loop dm-mod dm-snapshot dm-thin-pool xfs nfsv4 nfs nfsd quota_v2")
+		rpc.nfsd rpc.mountd exportfs mount.nfs smbd smbpasswd`)
+	guestModules = strings.Fields("loop dm-mod dm-snapshot dm-thin-pool xfs nfsv4 nfs nfsd quota_v2 cifs cmac ccm gcm ctr ghash-generic sha512_generic")
 )
 
 const guestInit = `#!/busybox sh
