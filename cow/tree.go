@@ -1,6 +1,7 @@
 package cow
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/unionmount/unionmount/layers"
@@ -26,7 +27,7 @@ type Tree struct {
 // of the stack holds, which its upper has at path at. Nothing is synced.
 func (t *Tree) Copy(e *layers.Entry, at string, to int) error {
 	t.w, t.root, t.links = &Writer{plain: true, noACL: t.NoACL}, to, make(map[uint64]string)
-	return t.dir(e, at, to, "")
+	return t.passed("", t.dir(e, at, to, ""))
 }
 
 // source opens an O_PATH descriptor of what an entry shows.
@@ -45,7 +46,7 @@ func (t *Tree) source(e *layers.Entry, at string) (int, error) {
 func (t *Tree) dir(e *layers.Entry, at string, to int, shown string) error {
 	var names []string
 	err := t.From.List(e, at, func(n layers.Name) error { names = append(names, n.Name); return nil })
-	if err = t.passed(shown, err); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, n := range names {
@@ -70,7 +71,7 @@ func (t *Tree) dir(e *layers.Entry, at string, to int, shown string) error {
 
 // passed tells Skip of what a plain user may not do.
 func (t *Tree) passed(path string, err error) error {
-	if err == sys.EPERM || err == sys.EACCES {
+	if errors.Is(err, sys.EPERM) || errors.Is(err, sys.EACCES) {
 		t.Skip(path, err)
 		return nil
 	}
@@ -99,7 +100,11 @@ func (t *Tree) object(e *layers.Entry, at string, to int, name, shown string) er
 			return err
 		}
 		defer sys.Close(fd)
-		return t.dir(e, at, fd, shown)
+		if err := t.dir(e, at, fd, shown); err != nil {
+			_ = sys.RmdirAt(to, name) // as below
+			return err
+		}
+		return nil
 	}
 	if e.IsRegular() {
 		if err := t.data(e, from, to, name); err != nil {
@@ -177,8 +182,10 @@ func (t *Tree) data(e *layers.Entry, from, to int, name string) error {
 
 // meta is copyMeta for a copy that carries no marks: names that a user gave are as he gave them.
 func (t *Tree) meta(to, from int, st sys.Stat, shown string) error {
-	if err := t.passed(shown, t.w.chown(to, st.Uid, st.Gid)); err != nil {
-		return fmt.Errorf("give it to %d:%d: %w", st.Uid, st.Gid, err)
+	if err := t.w.chown(to, st.Uid, st.Gid); err != nil {
+		if err := t.passed(shown, fmt.Errorf("give it to %d:%d: %w", st.Uid, st.Gid, err)); err != nil {
+			return err
+		}
 	}
 	names, err := sys.ListXattrFd(from)
 	if err != nil && err != sys.ENOTSUP {
@@ -196,8 +203,12 @@ func (t *Tree) meta(to, from int, st sys.Stat, shown string) error {
 		if err == nil {
 			err = sys.SetXattrFd(to, n, v, 0)
 		}
-		if err = t.passed(shown, err); err != nil && mustKeep(n, err) {
-			return fmt.Errorf("attribute %s: %w", n, err)
+		if err == nil {
+			continue
+		}
+		named := fmt.Errorf("attribute %s: %w", n, err)
+		if t.passed(shown, named) != nil && mustKeep(n, err) {
+			return named
 		}
 	}
 	if st.Mode&sys.S_IFMT != sys.S_IFLNK {

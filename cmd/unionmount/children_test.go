@@ -85,7 +85,12 @@ func child(t *testing.T, action string, args ...string) *exec.Cmd {
 // holding starts a child that holds something until the returned function is called.
 func holding(t *testing.T, action string, args ...string) (release func()) {
 	t.Helper()
-	cmd := child(t, action, args...)
+	return holdingBy(t, child(t, action, args...))
+}
+
+// holdingBy is holding, with a child that is prepared.
+func holdingBy(t *testing.T, cmd *exec.Cmd) (release func()) {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -103,7 +108,7 @@ func holding(t *testing.T, action string, args ...string) (release func()) {
 	t.Cleanup(release)
 	buf := make([]byte, 6)
 	if _, err := io.ReadFull(out, buf); err != nil {
-		t.Fatalf("child %s %v was not ready: %v", action, args, err)
+		t.Fatalf("child %v was not ready: %v", cmd.Args[1:], err)
 	}
 	return release
 }
