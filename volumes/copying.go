@@ -185,6 +185,17 @@ func shares(from, to driver.Volume) (driver.Snapshotter, bool) {
 	return at, ok
 }
 
+// share has the driver of one volume make the other, whose options record is told before.
+func share(ctx context.Context, at driver.Snapshotter, to driver.Volume, record func(map[string]string) error) (err error) {
+	if to.Options, err = at.Plan(ctx, to, false); err == nil {
+		err = record(to.Options)
+	}
+	if err == nil {
+		err = at.Snapshot(ctx, to, false)
+	}
+	return err
+}
+
 // fillNew makes a volume's data in its driver's place and has fill write it. What it
 // made is gone if that fails.
 func fillNew(ctx context.Context, to driver.Volume, fill func(path string) error) error {

@@ -31,18 +31,18 @@ func (s *Store) From(n New, source string, h How, cost func(Copied)) (New, error
 			n.Driver, n.Options = from.Driver, from.Options
 		}
 	}
-	n.Make = func(ctx context.Context, to driver.Volume) (options map[string]string, err error) {
+	n.Make = func(ctx context.Context, to driver.Volume, record func(map[string]string) error) (err error) {
 		start := time.Now()
 		var c Copied
 		if snap != "" {
-			c, options, err = s.fromSnapshot(ctx, volume, snap, to, h)
+			c, err = s.fromSnapshot(ctx, volume, snap, to, h, record)
 		} else {
-			c, options, err = s.fromVolume(ctx, volume, to, h)
+			c, err = s.fromVolume(ctx, volume, to, h, record)
 		}
 		if c.Took = time.Since(start); err == nil {
 			cost(c)
 		}
-		return options, err
+		return err
 	}
 	return n, nil
 }
@@ -57,32 +57,31 @@ func (s *Store) source(volume, snap string) (driver.Volume, error) {
 	return driver.Volume{Name: volume, Driver: v.Driver, Options: v.Options}, err
 }
 
-func (s *Store) fromSnapshot(ctx context.Context, volume, snap string, to driver.Volume, h How) (c Copied, options map[string]string, err error) {
+func (s *Store) fromSnapshot(ctx context.Context, volume, snap string, to driver.Volume, h How, record func(map[string]string) error) (c Copied, err error) {
 	one, err := s.snapshot(volume, snap)
 	if err != nil {
-		return c, nil, err
+		return c, err
 	}
-	c, options, err = one.into(ctx, to, h)
+	c, err = one.into(ctx, to, h, record)
 	if errors.Is(err, driver.ErrUnsupported) {
 		err = fail(ErrUnsupported, "%w: -d local copies it", err)
 	}
-	return c, options, err
+	return c, err
 }
 
-func (s *Store) fromVolume(ctx context.Context, volume string, to driver.Volume, h How) (c Copied, options map[string]string, err error) {
+func (s *Store) fromVolume(ctx context.Context, volume string, to driver.Volume, h How, record func(map[string]string) error) (c Copied, err error) {
 	l, err := s.Lock(ctx, volume)
 	if err != nil {
-		return c, nil, err
+		return c, err
 	}
 	defer func() { err = errors.Join(err, l.Unlock()) }()
 	v, err := l.Volume()
 	if err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if at, ok := shares(driver.Volume{Name: volume, Driver: v.Driver, Dir: l.Dir(), Options: v.Options}, to); ok {
 		m := at.Method()
-		options, err = at.Snapshot(ctx, to, false)
-		return Copied{Method: m.Name, Cost: m.Cost, PointInTime: true}, options, err
+		return Copied{Method: m.Name, Cost: m.Cost, PointInTime: true}, share(ctx, at, to, record)
 	}
 	var r tree.Result
 	still, err := l.reading(ctx, h.Live, "copy of", func(data int) error {
@@ -91,5 +90,5 @@ func (s *Store) fromVolume(ctx context.Context, volume string, to driver.Volume,
 			return err
 		})
 	})
-	return Copied{Result: r, Method: method(r), PointInTime: still}, to.Options, err
+	return Copied{Result: r, Method: method(r), PointInTime: still}, err
 }

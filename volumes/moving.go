@@ -66,8 +66,8 @@ func (s *Store) Import(ctx context.Context, name string, from io.Reader, o archi
 		})
 	}
 	if v, err = s.Get(name); errors.Is(err, ErrNotFound) {
-		v, made, err = s.Create(ctx, New{Name: name, Make: func(ctx context.Context, to driver.Volume) (map[string]string, error) {
-			return to.Options, fillNew(ctx, to, unpack)
+		v, made, err = s.Create(ctx, New{Name: name, Make: func(ctx context.Context, to driver.Volume, _ func(map[string]string) error) error {
+			return fillNew(ctx, to, unpack)
 		}})
 		if err != nil || made {
 			return v, made, st, err

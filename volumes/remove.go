@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/volumes/driver"
 )
 
 // Remove deletes a volume that nobody has attached; ErrConflict else. The caller
@@ -92,12 +93,13 @@ func (l *Locked) vanish(name string) (sweep func() error, err error) {
 	}, nil
 }
 
-// staleAfter is how old a staged volume is that nobody will finish.
-const staleAfter = 24 * time.Hour
+// staleAfter is how old a staged volume must be before it is asked whether somebody
+// holds it: between its making and its lock nobody does.
+const staleAfter = time.Minute
 
 // Clean deletes what interrupted commands left: volumes that were removed, and
-// unfinished ones. Neither was ever, or is any more, a volume.
-func (s *Store) Clean() error {
+// unfinished ones, with what their drivers made. Neither was ever, or is any more, a volume.
+func (s *Store) Clean(ctx context.Context) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -109,22 +111,22 @@ func (s *Store) Clean() error {
 		case strings.HasPrefix(e.Name(), gonePrefix):
 			errs = append(errs, RemoveTree(path))
 		case strings.HasPrefix(e.Name(), newPrefix):
-			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter && !held(path) {
-				errs = append(errs, RemoveTree(path))
+			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter {
+				errs = append(errs, sweepNew(ctx, path))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// held tells whether a process is still making what is staged at path.
-func held(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
+// sweepNew removes a volume that was never finished. What a plugin made of it, or had
+// already, stays: the next create of the name adopts it.
+func sweepNew(ctx context.Context, dir string) error {
+	v := driver.Volume{Name: filepath.Base(dir), Driver: driver.Local, Dir: dir}
+	if o, err := readOptions(dir, v.Name); err == nil && (o.Driver == driver.Local || o.Driver == driver.Btrfs) {
+		v.Driver, v.Options = o.Driver, o.Options
 	}
-	defer f.Close()
-	return sys.Flock(int(f.Fd()), true) == sys.EWOULDBLOK
+	return sweepHeld(ctx, v)
 }
 
 // RemoveTree removes a tree of our own, also where a directory in it is closed to

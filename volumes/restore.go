@@ -74,7 +74,8 @@ func (l *Locked) exchange(ctx context.Context, from *Snapshot, h How) (c Copied,
 		}
 		err = errors.Join(err, openErr, RemoveTree(stage.Dir))
 	}()
-	if c, _, err = from.into(ctx, stage, h); err != nil {
+	inside := func(map[string]string) error { return nil } // all that is made is a directory or subvolume in the stage
+	if c, err = from.into(ctx, stage, h, inside); err != nil {
 		return c, err
 	}
 	for _, dir := range []string{stage.Dir, l.Dir()} {
@@ -91,18 +92,17 @@ func (l *Locked) exchange(ctx context.Context, from *Snapshot, h How) (c Copied,
 	return c, syncDir(l.Dir())
 }
 
-// into makes a volume, whose directory is staged, hold what the snapshot holds, and
-// returns the options by which it is opened from then on.
-func (s *Snapshot) into(ctx context.Context, to driver.Volume, h How) (c Copied, options map[string]string, err error) {
+// into makes a volume, whose directory is staged, hold what the snapshot holds; record
+// is told first by which options it is opened from then on, if by others.
+func (s *Snapshot) into(ctx context.Context, to driver.Volume, h How, record func(map[string]string) error) (c Copied, err error) {
 	if at, ok := shares(s.volume(), to); ok {
 		held, err := s.hold(false)
 		if err != nil {
-			return c, nil, err
+			return c, err
 		}
 		m := at.Method()
 		c.Method, c.Cost, c.PointInTime = m.Name, m.Cost, s.PointInTime
-		options, err = at.Snapshot(ctx, to, false)
-		return c, options, errors.Join(err, held.Close())
+		return c, errors.Join(share(ctx, at, to, record), held.Close())
 	}
 	var r tree.Result
 	err = s.read(ctx, func(data int) error {
@@ -111,7 +111,7 @@ func (s *Snapshot) into(ctx context.Context, to driver.Volume, h How) (c Copied,
 			return err
 		})
 	})
-	return Copied{Result: r, Method: method(r), PointInTime: s.PointInTime}, to.Options, err
+	return Copied{Result: r, Method: method(r), PointInTime: s.PointInTime}, err
 }
 
 // Where what replaces the data is staged in the data itself.

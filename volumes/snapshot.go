@@ -100,23 +100,31 @@ func (s *Store) snapshot(volume, name string) (Snapshot, error) {
 	if _, err := s.Get(volume); err != nil {
 		return one, err
 	}
-	path := filepath.Join(one.dir, snapshotFile)
-	text, err := os.ReadFile(path)
+	m, err := readSnapshot(one.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return one, fail(ErrNotFound, "get %s: no such snapshot: unionmount volume snapshot ls %s tells which there are", one.id(), volume)
 	}
-	var m snapshotMeta
-	if err == nil {
-		err = json.Unmarshal(text, &m)
-	}
 	if err != nil {
-		return one, fmt.Errorf("get %s: %s: %w", one.id(), path, err)
-	}
-	if m.Version > version {
-		return one, fail(ErrUnsupported, "get %s: %s is of version %d: use the unionmount that wrote it", one.id(), path, m.Version)
+		return one, fmt.Errorf("get %s: %w", one.id(), err)
 	}
 	one.CreatedAt, one.Method, one.PointInTime, one.Driver, one.Options = m.CreatedAt, m.Method, m.PointInTime, m.Driver, m.Options
 	return one, nil
+}
+
+// readSnapshot reads what a directory says of its snapshot.
+func readSnapshot(dir string) (m snapshotMeta, err error) {
+	path := filepath.Join(dir, snapshotFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Version > version {
+		return m, fail(ErrUnsupported, "%s is of version %d: use the unionmount that wrote it", path, m.Version)
+	}
+	return m, nil
 }
 
 func (s *Snapshot) id() string { return s.Volume + "@" + s.Name }

@@ -213,7 +213,7 @@ func TestCleanLeavesWhatIsBeingMade(t *testing.T) {
 				}
 			}
 		}
-		if err := s.Clean(); err != nil {
+		if err := s.Clean(ctx); err != nil {
 			t.Error(err)
 		}
 	}}, func(Copied) {})

@@ -43,7 +43,6 @@ func (s *Store) Snapshot(ctx context.Context, volume, name string, h How) (c Cop
 	if c, err = l.freeze(ctx, staged, h); err != nil {
 		return c, Judge(fmt.Errorf("create snapshot %s: %w", final.id(), err))
 	}
-	staged.Method, staged.PointInTime = c.Method, c.PointInTime
 	return c, staged.publish(final.dir)
 }
 
@@ -78,10 +77,7 @@ func (l *Locked) stageSnapshot(ctx context.Context, name string) (*stagedSnapsho
 }
 
 func (s *stagedSnapshot) publish(final string) error {
-	err := s.write()
-	if err == nil {
-		err = os.Rename(s.dir, final)
-	}
+	err := os.Rename(s.dir, final)
 	if errors.Is(err, fs.ErrExist) {
 		return s.taken() // by another command, while a live copy let go of the volume
 	}
@@ -104,7 +100,7 @@ func (s *stagedSnapshot) drop() error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// freeze makes the staged snapshot hold what the volume holds.
+// freeze makes the staged snapshot hold what the volume holds, and writes down what it is.
 func (l *Locked) freeze(ctx context.Context, s *stagedSnapshot, h How) (c Copied, err error) {
 	start := time.Now()
 	defer func() { c.Took = time.Since(start) }()
@@ -119,18 +115,31 @@ func (l *Locked) freeze(ctx context.Context, s *stagedSnapshot, h How) (c Copied
 	if at, ok := d.(driver.Snapshotter); ok {
 		m := at.Method()
 		c.Method, c.Cost, c.PointInTime = m.Name, m.Cost, true
-		s.Driver, s.Options = v.Driver, v.Options
-		if s.Options, err = at.Snapshot(ctx, s.volume(), true); err != nil {
-			return c, err
-		}
-		made, err := driver.Open(s.volume())
-		if err == nil {
-			s.clean = func() error { return made.Remove(context.WithoutCancel(ctx)) }
-		}
-		return c, err
+		return c, s.share(ctx, at, v, c)
 	}
 	s.Driver = driver.Local
 	return l.freezeCopy(ctx, s, h)
+}
+
+// share has the volume's driver make the snapshot. What it is is written down first: by
+// that a sweep finds what a kill leaves.
+func (s *stagedSnapshot) share(ctx context.Context, at driver.Snapshotter, v Volume, c Copied) (err error) {
+	s.Driver, s.Options, s.Method, s.PointInTime = v.Driver, v.Options, c.Method, c.PointInTime
+	if s.Options, err = at.Plan(ctx, s.volume(), true); err != nil {
+		return err
+	}
+	made, err := driver.Open(s.volume())
+	if err != nil {
+		return err
+	}
+	if err := s.write(); err != nil {
+		return err
+	}
+	if err := at.Snapshot(ctx, s.volume(), true); err != nil {
+		return err
+	}
+	s.clean = func() error { return made.Remove(context.WithoutCancel(ctx)) }
+	return nil
 }
 
 func (l *Locked) freezeCopy(ctx context.Context, s *stagedSnapshot, h How) (c Copied, err error) {
@@ -141,7 +150,11 @@ func (l *Locked) freezeCopy(ctx context.Context, s *stagedSnapshot, h How) (c Co
 			return err
 		})
 	})
-	return Copied{Result: r, Method: method(r), PointInTime: still}, err
+	s.Method, s.PointInTime = method(r), still
+	if err == nil {
+		err = s.write()
+	}
+	return Copied{Result: r, Method: s.Method, PointInTime: still}, err
 }
 
 // RemoveSnapshot deletes a snapshot. It vanishes by one rename.
@@ -202,23 +215,41 @@ func (l *Locked) sweepSnapshots(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// sweepStaged removes a staged directory that nobody holds. What there is of a driver's
-// is found without its options: they might name what isn't staged.
+// sweepStaged removes a staged directory that nobody holds, and what the driver of a
+// snapshot made for it. A btrfs subvolume is found without options; those of the volume
+// might name what isn't staged.
 func sweepStaged(ctx context.Context, by, dir string) error {
-	f, err := os.Open(dir)
+	v := driver.Volume{Name: filepath.Base(dir), Driver: driver.Local, Dir: dir}
+	if by == driver.Btrfs {
+		v.Driver = by
+	}
+	if m, err := readSnapshot(dir); err == nil { // else it was killed before anything was made
+		v.Driver, v.Options = m.Driver, m.Options
+	}
+	return sweepHeld(ctx, v)
+}
+
+// sweepHeld removes what is staged in a volume's directory, and what its driver made,
+// unless somebody holds it: it is being made, by a live copy or another command.
+func sweepHeld(ctx context.Context, v driver.Volume) error {
+	f, err := os.Open(v.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // finished, or swept, meanwhile
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	if err := sys.Flock(int(f.Fd()), true); err != nil {
-		return nil // it is being made, by a live copy
+		return nil
 	}
-	if by != driver.Btrfs {
-		return RemoveTree(dir)
-	}
-	d, err := driver.Open(driver.Volume{Name: filepath.Base(dir), Driver: by, Dir: dir})
-	if err == nil {
+	err = driver.Sweep(ctx, v.Dir)
+	d, openErr := driver.Open(v)
+	if err == nil && openErr == nil {
 		err = d.Remove(ctx)
 	}
-	return errors.Join(err, RemoveTree(dir))
+	if err = errors.Join(err, openErr); err != nil {
+		return Judge(fmt.Errorf("remove what a killed command left at %s: %w", v.Dir, err))
+	}
+	return RemoveTree(v.Dir)
 }

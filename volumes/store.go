@@ -34,9 +34,10 @@ type New struct {
 	Labels  map[string]string
 	Options map[string]string
 
-	// Make, if not nil, makes the data in the driver's place (a clone, an archive)
-	// and returns the options by which the volume is opened from then on.
-	Make func(ctx context.Context, to driver.Volume) (options map[string]string, err error)
+	// Make, if not nil, makes the data in the driver's place (a clone, an archive).
+	// If the volume is opened by other options from then on, record must be told
+	// before anything is made: what a kill leaves is found by them.
+	Make func(ctx context.Context, to driver.Volume, record func(options map[string]string) error) error
 }
 
 // Create makes a volume, or returns the one that has the name: its labels and
@@ -88,50 +89,53 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 	if v.Dir, err = os.MkdirTemp(l.store.dir, newPrefix); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, RemoveTree(v.Dir))
-		}
-	}()
 	making, err := os.Open(v.Dir)
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(v.Dir))
 	}
 	defer making.Close()
 	if err := sys.Flock(int(making.Fd()), true); err != nil { // Clean leaves it alone
-		return err
+		return errors.Join(err, os.Remove(v.Dir))
 	}
-	d, err := driver.Open(v)
-	if err != nil {
-		return err
+	recorded, err := l.make(ctx, n, v, &o)
+	if err == nil && !recorded {
+		err = writeOptions(v.Dir, o)
+		recorded = true
 	}
-	if n.Make == nil {
-		err = d.Create(ctx)
-	} else if o.Options, err = n.Make(ctx, v); err == nil {
+	if err == nil {
+		err = errors.Join(os.Chmod(v.Dir, 0o701), syncDir(v.Dir))
+	}
+	if err == nil {
+		err = os.Rename(v.Dir, l.Dir())
+	}
+	if err == nil {
+		return syncDir(l.store.dir)
+	}
+	if recorded { // else who failed cleared up
 		v.Options = o.Options
-		d, err = driver.Open(v)
+		d, openErr := driver.Open(v)
+		if openErr == nil {
+			openErr = d.Remove(context.WithoutCancel(ctx))
+		}
+		err = errors.Join(err, openErr)
 	}
-	if err != nil {
-		return err
-	}
-	if err := l.publish(v.Dir, o); err != nil {
-		return errors.Join(err, d.Remove(context.WithoutCancel(ctx)))
-	}
-	return nil
+	return errors.Join(err, RemoveTree(v.Dir))
 }
 
-// publish finishes a staged volume and makes it visible.
-func (l *Locked) publish(staged string, o options) error {
-	if err := writeOptions(staged, o); err != nil {
-		return err
+// make makes the data of a staged volume, and tells whether its options are written down.
+func (l *Locked) make(ctx context.Context, n New, v driver.Volume, o *options) (recorded bool, err error) {
+	if n.Make == nil {
+		d, err := driver.Open(v)
+		if err == nil {
+			err = d.Create(ctx)
+		}
+		return false, err
 	}
-	if err := errors.Join(os.Chmod(staged, 0o701), syncDir(staged)); err != nil {
-		return err
-	}
-	if err := os.Rename(staged, l.Dir()); err != nil {
-		return err
-	}
-	return syncDir(l.store.dir)
+	err = n.Make(ctx, v, func(options map[string]string) error {
+		o.Options, recorded = options, true
+		return errors.Join(writeOptions(v.Dir, *o), syncDir(v.Dir))
+	})
+	return recorded, err
 }
 
 func syncDir(dir string) error {

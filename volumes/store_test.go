@@ -8,7 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/suite"
 	"github.com/unionmount/unionmount/volumes/driver"
 )
 
@@ -105,7 +108,10 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 		{Name: "new", Options: map[string]string{"bad": "option"}},
 		{Name: "new", Driver: "no-such-plugin"},
 		{Name: "new", Options: map[string]string{"type": "tmpfs"}},
-		{Name: "new", Make: func(context.Context, driver.Volume) (map[string]string, error) { return nil, os.ErrInvalid }},
+		{Name: "new", Make: func(context.Context, driver.Volume, func(map[string]string) error) error { return os.ErrInvalid }},
+		{Name: "new", Make: func(_ context.Context, v driver.Volume, record func(map[string]string) error) error {
+			return errors.Join(record(map[string]string{"size": "0"}), os.Mkdir(filepath.Join(v.Dir, driver.DataDir), 0o755), os.ErrInvalid)
+		}},
 	} {
 		if _, _, err := s.Create(ctx, n); err == nil {
 			t.Errorf("%+v was made", n)
@@ -150,10 +156,33 @@ func TestCleanLeavesVolumesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Clean(); err != nil {
+	if err := s.Clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if left := names(t, s.dir); len(left) != 2 || left[0] != newPrefix+"1" || left[1] != "db" {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestCleanUnmountsWhatAKilledCopyLeft: the file system that a copy was made onto, or the
+// archive unpacked, stayed mounted below the unfinished volume, and every prune failed at it.
+func TestCleanUnmountsWhatAKilledCopyLeft(t *testing.T) {
+	if os.Geteuid() != 0 {
+		suite.Absent(t, "it mounts: run it as root")
+	}
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	dir := filepath.Join(s.dir, newPrefix+"1")
+	at := filepath.Join(dir, driver.DataDir)
+	old := time.Now().Add(-2 * staleAfter)
+	if err := errors.Join(os.MkdirAll(at, 0o700), os.Chtimes(dir, old, old), sys.MountFS("tmpfs", at, "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sys.Unmount(at, true) }) // if it is mounted still
+	if err := s.Clean(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, s.dir); len(left) != 1 || left[0] != "db" {
 		t.Errorf("left: %v", left)
 	}
 }

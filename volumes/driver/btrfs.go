@@ -109,19 +109,20 @@ func (b btrfs) Method() Method {
 	return Method{"btrfs snapshot", "no data is copied: what changes later is kept twice"}
 }
 
-func (b btrfs) Snapshot(ctx context.Context, to Volume, readOnly bool) (map[string]string, error) {
-	if err := onBtrfs(to.Dir); err != nil {
-		return nil, err
-	}
+func (b btrfs) Plan(_ context.Context, to Volume, _ bool) (map[string]string, error) {
+	return maps.Clone(b.Options), onBtrfs(to.Dir)
+}
+
+func (b btrfs) Snapshot(ctx context.Context, to Volume, readOnly bool) error {
 	clone := b
-	clone.Volume, clone.Options = to, maps.Clone(b.Options)
+	clone.Volume = to
 	args := []string{"subvolume", "snapshot"}
 	if readOnly {
 		args = append(args, "-r")
 		clone.size = 0 // it only shrinks
 	}
 	asItIs := func(string) error { return nil }
-	return clone.Options, clone.made(ctx, asItIs, append(args, b.data(), to.data())...)
+	return clone.made(ctx, asItIs, append(args, b.data(), to.data())...)
 }
 
 // onBtrfs refuses a directory on another file system.

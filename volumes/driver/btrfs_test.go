@@ -45,8 +45,7 @@ func TestBtrfsLife(t *testing.T) {
 		t.Fatalf("no Snapshotter: %v", d)
 	}
 	frozen := on(t, root, "frozen", nil)
-	frozen.Options, err = shot.Snapshot(t.Context(), frozen, true)
-	must(t, err)
+	must(t, taken(t, shot, &frozen, true))
 	must(t, os.WriteFile(file, []byte("after"), 0o644))
 	if text, err := os.ReadFile(in(frozen.data(), "file")); string(text) != "before" {
 		t.Errorf("the snapshot has %q, %v", text, err)
@@ -56,8 +55,7 @@ func TestBtrfsLife(t *testing.T) {
 	}
 
 	clone := on(t, root, "clone", nil)
-	clone.Options, err = open(t, frozen).(Snapshotter).Snapshot(t.Context(), clone, false)
-	must(t, err)
+	must(t, taken(t, open(t, frozen).(Snapshotter), &clone, false))
 	must(t, os.WriteFile(in(clone.data(), "own"), []byte("x"), 0o644))
 	if text, err := os.ReadFile(in(clone.data(), "file")); string(text) != "before" {
 		t.Errorf("the clone has %q, %v", text, err)
@@ -71,6 +69,15 @@ func TestBtrfsLife(t *testing.T) {
 			t.Errorf("%s is still there", v.data())
 		}
 	}
+}
+
+// taken makes to hold what the volume of from holds.
+func taken(t *testing.T, from Snapshotter, to *Volume, readOnly bool) (err error) {
+	t.Helper()
+	if to.Options, err = from.Plan(t.Context(), *to, readOnly); err != nil {
+		return err
+	}
+	return from.Snapshot(t.Context(), *to, readOnly)
 }
 
 // TestBtrfsSize: without quotas the remedy is named and nothing left; with them
@@ -89,9 +96,7 @@ func TestBtrfsSize(t *testing.T) {
 	runCommand(t, "btrfs", "quota", "enable", root)
 	must(t, d.Create(t.Context()))
 	clone := on(t, root, "clone", nil)
-	var err error
-	clone.Options, err = d.(Snapshotter).Snapshot(t.Context(), clone, false)
-	must(t, err)
+	must(t, taken(t, d.(Snapshotter), &clone, false))
 	for _, v := range []Volume{v, clone} {
 		if v.Options["size"] != "8m" {
 			t.Errorf("%s: options %v", v.Name, v.Options)

@@ -91,11 +91,16 @@ type Snapshotter interface {
 	// Method says how, before anything is done.
 	Method() Method
 
-	// Snapshot makes to, a volume of the same driver whose Dir is staged as for Create,
-	// hold what this volume holds now, and returns the options by which to is opened
-	// from then on. A snapshot is a volume: it is cloned by Snapshot, mounted by Mount
-	// and deleted by Remove. readOnly: nothing can write to it.
-	Snapshot(ctx context.Context, to Volume, readOnly bool) (options map[string]string, err error)
+	// Plan returns the options by which to, a volume of the same driver whose Dir is
+	// staged as for Create, will be opened. Nothing is made; the caller writes them down
+	// first, so that what a kill leaves of Snapshot is found, and deleted by Remove.
+	// readOnly: nothing can write to it.
+	Plan(ctx context.Context, to Volume, readOnly bool) (options map[string]string, err error)
+
+	// Snapshot makes to, which has the options of Plan, hold what this volume holds now.
+	// A snapshot is a volume: it is cloned by Snapshot, mounted by Mount and deleted by
+	// Remove. If Snapshot fails, nothing outside Dir is left.
+	Snapshot(ctx context.Context, to Volume, readOnly bool) error
 }
 
 // Open reads the options of a volume and returns its driver. A bad or missing

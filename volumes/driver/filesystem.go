@@ -210,6 +210,12 @@ func (f filesystem) unmount(ctx context.Context) error {
 	}
 }
 
+// Sweep unmounts what a killed process left mounted as the data of a volume that was
+// never finished, whatever it was to be.
+func Sweep(ctx context.Context, dir string) error {
+	return filesystem{Volume: Volume{Dir: dir}}.unmount(ctx)
+}
+
 func (f filesystem) Inspect(context.Context) (State, error) {
 	_, mounted, err := mountAt(f.data())
 	return State{Mountpoint: f.data(), Scope: "local", Status: map[string]any{"Mounted": mounted}}, err

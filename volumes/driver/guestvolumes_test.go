@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/unionmount/unionmount/volumes"
 	"github.com/unionmount/unionmount/volumes/driver"
@@ -53,6 +56,40 @@ func (v lvmVolume) holds(want string) {
 	})
 }
 
+// lvmGroup makes a group of a plain logical volume (thick, ext4) and a thin one (xfs).
+func lvmGroup(t *testing.T, name string) {
+	t.Helper()
+	image := t.TempDir() + "/disk"
+	ok(t, os.WriteFile(image, nil, 0o600))
+	ok(t, os.Truncate(image, 2<<30))
+	loop := command(t, "losetup", "--find", "--show", image)
+	command(t, "pvcreate", "--yes", loop)
+	command(t, "vgcreate", name, loop)
+	command(t, "lvcreate", "--yes", "-n", "thick", "-L", "64m", name)
+	command(t, "lvcreate", "--yes", "--type", "thin-pool", "-n", "pool", "-L", "800m", name)
+	command(t, "lvcreate", "--yes", "-n", "thin", "-V", "400m", "--thinpool", "pool", name)
+	command(t, "mkfs.ext4", "-q", "/dev/"+name+"/thick")
+	command(t, "mkfs.xfs", "-q", "/dev/"+name+"/thin")
+}
+
+// copiesOf lists the logical volumes that were made of one.
+func copiesOf(t *testing.T, group, kind string) (copies []string) {
+	t.Helper()
+	all := strings.Fields(command(t, "lvs", "--noheadings", "-o", "lv_name", group))
+	if !slices.Contains(all, kind) {
+		t.Errorf("the user's %s is gone: %v", kind, all)
+	}
+	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasPrefix(n, kind+"-") })
+}
+
+// onlyMade wants no copies but these many.
+func onlyMade(t *testing.T, group, kind string, copies ...string) {
+	t.Helper()
+	if got := copiesOf(t, group, kind); len(got) != len(copies) {
+		t.Errorf("copies of %s: %v, want %v", kind, got, copies)
+	}
+}
+
 // TestGuestLVMVolumes: snapshots of volumes on logical ones: taken in use, restored
 // onto the user's own device, cloned where lvm can, copied where not.
 func TestGuestLVMVolumes(t *testing.T) {
@@ -60,17 +97,7 @@ func TestGuestLVMVolumes(t *testing.T) {
 		t.Skip("make test-vm runs it in a guest")
 	}
 	ctx := context.Background()
-	image := t.TempDir() + "/disk"
-	ok(t, os.WriteFile(image, nil, 0o600))
-	ok(t, os.Truncate(image, 2<<30))
-	loop := command(t, "losetup", "--find", "--show", image)
-	command(t, "pvcreate", "--yes", loop)
-	command(t, "vgcreate", "vs", loop)
-	command(t, "lvcreate", "--yes", "-n", "thick", "-L", "64m", "vs")
-	command(t, "lvcreate", "--yes", "--type", "thin-pool", "-n", "pool", "-L", "800m", "vs")
-	command(t, "lvcreate", "--yes", "-n", "thin", "-V", "400m", "--thinpool", "pool", "vs")
-	command(t, "mkfs.ext4", "-q", "/dev/vs/thick")
-	command(t, "mkfs.xfs", "-q", "/dev/vs/thin")
+	lvmGroup(t, "vs")
 	for _, kind := range []string{"thick", "thin"} {
 		t.Run(kind, func(t *testing.T) {
 			s := volumes.At(t.TempDir())
@@ -111,14 +138,130 @@ func TestGuestLVMVolumes(t *testing.T) {
 			}
 			v.holds("one")
 			ok(t, s.RemoveSnapshot(ctx, kind, "s1"))
-			if left := command(t, "lvs", "--noheadings", "-o", "lv_name", "vs"); strings.Contains(left, kind+"-") || !strings.Contains(left, kind) {
-				t.Errorf("left: %s", left)
-			}
+			onlyMade(t, "vs", kind)
 			if out, _ := exec.Command("grep", "/dev/mapper/vs", "/proc/self/mountinfo").Output(); len(out) > 0 {
 				t.Errorf("mounted still: %s", out)
 			}
 		})
 	}
+}
+
+// TestGuestLVMLeavesNothing: a snapshot or clone whose command was killed as soon as
+// lvcreate had made it, before anything named it, goes with a later command, as does one
+// that could not be made visible. Both stayed in the group for ever.
+func TestGuestLVMLeavesNothing(t *testing.T) {
+	if os.Getenv("UNIONMOUNT_GUEST") == "" {
+		t.Skip("make test-vm runs it in a guest")
+	}
+	ctx := context.Background()
+	if root := os.Getenv("UNIONMOUNT_GUEST_CHILD"); root != "" {
+		s := volumes.At(root)
+		if name := os.Getenv("UNIONMOUNT_GUEST_CLONE"); name != "" {
+			ok(t, cloned(s, name, func() error { return nil }))
+			return
+		}
+		_, err := s.Snapshot(ctx, os.Getenv("UNIONMOUNT_GUEST_SNAPSHOT"), "killed", volumes.How{})
+		ok(t, err)
+		return
+	}
+	lvmGroup(t, "vk")
+	for _, kind := range []string{"thick", "thin"} {
+		t.Run(kind, func(t *testing.T) {
+			root := t.TempDir()
+			s := volumes.At(root)
+			_, _, err := s.Create(ctx, volumes.New{Name: kind, Options: map[string]string{"type": "lvm", "device": "/dev/vk/" + kind}})
+			ok(t, err)
+			for range 3 {
+				killedWhenMade(t, root, "UNIONMOUNT_GUEST_SNAPSHOT", kind, kind)
+				if _, err := s.Snapshot(ctx, kind, "next", volumes.How{}); err != nil {
+					t.Fatal(err)
+				}
+				onlyMade(t, "vk", kind, "next")
+				ok(t, s.RemoveSnapshot(ctx, kind, "next"))
+				onlyMade(t, "vk", kind)
+
+				killedWhenMade(t, root, "UNIONMOUNT_GUEST_CLONE", kind, kind)
+				staged, err := filepath.Glob(root + "/volumes/.new-*")
+				if err != nil || len(staged) != 1 {
+					t.Fatalf("staged: %v, %v", staged, err)
+				}
+				ok(t, s.Clean(ctx))
+				onlyMade(t, "vk", kind, "too young to tell")
+				old := time.Now().Add(-time.Hour)
+				ok(t, os.Chtimes(staged[0], old, old))
+				ok(t, s.Clean(ctx))
+				onlyMade(t, "vk", kind)
+			}
+			inTheWay := filepath.Join(root, "volumes", "of-"+kind, "file")
+			if err := cloned(s, kind, func() error {
+				return errors.Join(os.Mkdir(filepath.Dir(inTheWay), 0o700), os.WriteFile(inTheWay, nil, 0o600))
+			}); err == nil {
+				t.Error("a clone took the place of something")
+			}
+			onlyMade(t, "vk", kind)
+			ok(t, os.RemoveAll(filepath.Dir(inTheWay)))
+			interrupted(t, s, kind)
+			ok(t, cloned(s, kind, func() error { return nil }))
+			onlyMade(t, "vk", kind, "clone")
+			l, err := s.Lock(ctx, "of-"+kind)
+			ok(t, err)
+			_, err = l.Remove(ctx, false)
+			ok(t, errors.Join(err, l.Unlock()))
+			onlyMade(t, "vk", kind)
+		})
+	}
+}
+
+// interrupted takes snapshots whose context ends at some moment: each is there, or nothing of it.
+func interrupted(t *testing.T, s *volumes.Store, kind string) {
+	t.Helper()
+	for _, after := range []time.Duration{20, 100, 200, 300, 400, 600, 900} {
+		ctx, cancel := context.WithTimeout(context.Background(), after*time.Millisecond)
+		_, err := s.Snapshot(ctx, kind, "cut", volumes.How{})
+		cancel()
+		if err != nil {
+			onlyMade(t, "vk", kind)
+			continue
+		}
+		onlyMade(t, "vk", kind, "cut")
+		ok(t, s.RemoveSnapshot(context.Background(), kind, "cut"))
+	}
+}
+
+// cloned makes the volume of-NAME, and calls meanwhile before it becomes visible.
+func cloned(s *volumes.Store, name string, meanwhile func() error) error {
+	n, err := s.From(volumes.New{Name: "of-" + name}, name, volumes.How{}, func(volumes.Copied) {})
+	if err != nil {
+		return err
+	}
+	work := n.Make
+	n.Make = func(ctx context.Context, to driver.Volume, record func(map[string]string) error) error {
+		return errors.Join(work(ctx, to, record), meanwhile())
+	}
+	_, _, err = s.Create(context.Background(), n)
+	return err
+}
+
+// killedWhenMade has another process copy a volume, and kills it as soon as the copy's device shows.
+func killedWhenMade(t *testing.T, root, what, name, kind string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestGuestLVMLeavesNothing$")
+	cmd.Env = append(os.Environ(), "UNIONMOUNT_GUEST_CHILD="+root, what+"="+name)
+	ok(t, cmd.Start())
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if made, err := filepath.Glob("/dev/vk/" + kind + "-*"); err == nil && len(made) > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Error("nothing was made")
+			break
+		}
+	}
+	ok(t, cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		t.Error("it had finished before it was killed")
+	}
+	onlyMade(t, "vk", kind, "an orphan") // lvcreate finishes
 }
 
 // TestGuestFill: an empty volume on a server is filled like any other. nfs knows no

@@ -68,8 +68,13 @@ func within(ctx context.Context, call func(context.Context) error) error {
 // external runs a command that is in a package of its own, for no longer than ctx.
 func external(ctx context.Context, command, pkg string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.WaitDelay = 2 * time.Second
+	return output(cmd, pkg)
+}
+
+// output runs a command of a package and returns what it prints.
+func output(cmd *exec.Cmd, pkg string) (string, error) {
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -77,7 +82,7 @@ func external(ctx context.Context, command, pkg string, args ...string) (string,
 		return "", fail(ErrUnsupported, "%w: install %s", err, pkg)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", command, strings.Join(args, " "), err, strings.Join(strings.Fields(errs.String()), " "))
+		return "", fmt.Errorf("%s %s: %w: %s", cmd.Args[0], strings.Join(cmd.Args[1:], " "), err, strings.Join(strings.Fields(errs.String()), " "))
 	}
 	return strings.TrimSpace(out.String()), nil
 }

@@ -23,7 +23,7 @@ func needGuest(t *testing.T) {
 // What the guest has: programs, with the libraries they need, and modules of Debian's kernel.
 var (
 	guestPrograms = strings.Fields(`busybox mount umount losetup blkid mkfs.ext4 mkfs.xfs modprobe dmsetup
-		lvm lvcreate lvremove lvs vgcreate pvcreate pdata_tools thin_check
+		lvm lvchange lvcreate lvremove lvs vgcreate pvcreate pdata_tools thin_check
 		rpc.nfsd rpc.mountd exportfs mount.nfs smbd smbpasswd`)
 	guestModules = strings.Fields("loop dm-mod dm-snapshot dm-thin-pool xfs nfsv4 nfs nfsd quota_v2 cifs cmac ccm gcm ctr ghash-generic sha512_generic")
 )

@@ -34,5 +34,7 @@ func (e *Engine) Recover() (r Recovered, err error) {
 		r.Volumes, broken = len(all), b
 		return e.configs(func(name string, text []byte) error { r.Mounts++; return tx.Put(kindMount, name, text) })
 	})
-	return r, errors.Join(err, broken, e.volumes().Clean())
+	ctx, cancel := patiently()
+	defer cancel()
+	return r, errors.Join(err, broken, e.volumes().Clean(ctx))
 }

@@ -46,7 +46,9 @@ func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) 
 	if err != nil {
 		return p, err
 	}
-	errs := []error{broken, e.volumes().Clean()}
+	ctx, cancel := patiently()
+	defer cancel()
+	errs := []error{broken, e.volumes().Clean(ctx)}
 	var gone []string
 	for i := range found {
 		v := &found[i]
