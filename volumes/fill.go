@@ -3,7 +3,6 @@ package volumes
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,13 +18,8 @@ type Data struct {
 	locked *Locked
 }
 
-// Where what fills a volume is staged: beside the data, or, if that is another
-// file system, inside it.
-const (
-	fillPrefix = ".fill-"             // in the volume's directory
-	fillInside = ".unionmount.fill"   // in the data: unfinished
-	fillDone   = ".unionmount.filled" // in the data: complete, being moved up
-)
+// fillPrefix begins the name, in the volume's directory, of what will fill the data.
+const fillPrefix = ".fill-"
 
 // Fill fills the data if it is empty. copy fills the empty directory that it is
 // told, gives it its owner, mode and attributes, and says whether there was
@@ -44,54 +38,89 @@ func (d *Data) Fill(copy func(dir string) (found bool, err error)) (filled bool,
 	if err != nil {
 		return false, err
 	}
-	stage := filepath.Join(d.Path, fillInside)
-	if beside {
-		stage, err = os.MkdirTemp(d.locked.Dir(), fillPrefix)
-	} else {
-		err = os.Mkdir(stage, 0o700)
+	if !beside {
+		return d.fillInside(copy)
 	}
+	stage, err := os.MkdirTemp(d.locked.Dir(), fillPrefix)
 	if err != nil {
 		return false, err
 	}
-	found, err := copy(stage)
-	if err == nil && found {
-		err = sys.SyncFSOf(stage)
-	}
+	found, err := filledBy(copy, stage)
 	if err != nil || !found {
 		return false, errors.Join(err, RemoveTree(stage))
 	}
-	return true, d.publish(stage, beside)
+	return true, d.publish(stage)
 }
 
-func (d *Data) publish(stage string, beside bool) error {
-	keep, err := d.keepsOwner()
+// filledBy has copy fill a stage, and syncs it.
+func filledBy(copy func(dir string) (found bool, err error), stage string) (found bool, err error) {
+	if found, err = copy(stage); err == nil && found {
+		err = sys.SyncFSOf(stage)
+	}
+	return found, err
+}
+
+// fillInside fills data whose file system is another.
+func (d *Data) fillInside(copy func(dir string) (found bool, err error)) (filled bool, err error) {
+	s, err := d.begin()
 	if err != nil {
+		return false, err
+	}
+	found, err := filledBy(copy, s.path())
+	if err == nil && found {
+		err = d.dressed(s.path())
+	}
+	if err == nil && found {
+		s.Step = stepMove
+		err = s.note()
+	}
+	if err != nil || !found {
+		return false, errors.Join(err, s.end())
+	}
+	return true, s.finish()
+}
+
+// dressed gives the data the owner, mode and attributes of the stage, unless the user said which it has.
+func (d *Data) dressed(stage string) error {
+	keep, err := d.keepsOwner()
+	if err != nil || keep {
 		return err
 	}
-	if beside && !d.Others {
-		if keep {
-			err = dress(stage, d.Path)
-		}
-		if err == nil {
-			err = d.replace(stage)
-		}
-		if err != nil {
-			return errors.Join(err, RemoveTree(stage))
-		}
-		return syncDir(d.locked.Dir())
+	return dress(d.Path, stage)
+}
+
+// publish makes a stage beside the data its content.
+func (d *Data) publish(stage string) error {
+	if d.Others {
+		return d.publishTo(stage)
 	}
-	if !keep {
-		if err := dress(d.Path, stage); err != nil {
-			return errors.Join(err, RemoveTree(stage))
-		}
+	keep, err := d.keepsOwner()
+	if err == nil && keep {
+		err = dress(stage, d.Path)
 	}
-	if beside {
-		return d.moveUp(stage)
+	if err == nil {
+		err = d.replace(stage)
 	}
-	if err := os.Rename(stage, filepath.Join(d.Path, fillDone)); err != nil {
+	if err != nil {
 		return errors.Join(err, RemoveTree(stage))
 	}
-	return d.finish()
+	return syncDir(d.locked.Dir())
+}
+
+// publishTo moves a stage beside the data into the directory that others have attached.
+func (d *Data) publishTo(stage string) error {
+	s := &inside{Stage: filepath.Base(stage), Beside: true, Step: stepMove, data: d, dir: -1}
+	err := d.dressed(stage)
+	if err == nil {
+		err = s.open()
+	}
+	if err == nil {
+		err = s.note()
+	}
+	if err != nil {
+		return errors.Join(err, RemoveTree(stage))
+	}
+	return s.finish()
 }
 
 // replace renames a staged directory over the empty one that is the data.
@@ -107,71 +136,10 @@ func (d *Data) replace(stage string) error {
 	return nil
 }
 
-// finish moves up what is staged completely in the data itself.
-func (d *Data) finish() error {
-	if err := d.finishRestore(); err != nil {
-		return err
-	}
-	stage := filepath.Join(d.Path, fillDone)
-	if _, err := os.Lstat(stage); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return d.moveUp(stage)
-}
-
-// moveUp moves each name of stage into the data; one that is there by now stays.
-func (d *Data) moveUp(stage string) error {
-	from, err := sys.Open(stage, sys.O_RDONLY|sys.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(from)
-	to, err := sys.Open(d.Path, sys.O_PATH|sys.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(to)
-	var names []string
-	if err := sys.ReadDir(from, func(e sys.Dirent) error { names = append(names, e.Name); return nil }); err != nil {
-		return err
-	}
-	for _, n := range names {
-		if err := place(from, to, n); err != nil && err != sys.EEXIST {
-			return fmt.Errorf("fill: move %q: %w", n, err)
-		}
-	}
-	return errors.Join(RemoveTree(stage), syncDir(d.Path))
-}
-
-// place moves a name from one directory to another where it is free; EEXIST else.
-// nfs and most FUSE servers answer EINVAL to RENAME_NOREPLACE: there a link is as good,
-// and what can't be linked (a directory) is looked for before it is moved.
-func place(from, to int, name string) error {
-	err := sys.RenameAt(from, name, to, name, sys.RENAME_NOREPLACE)
-	if err != sys.EINVAL {
-		return err
-	}
-	switch err := sys.LinkAt(from, name, to, name); err {
-	case nil:
-		return sys.UnlinkAt(from, name)
-	case sys.EEXIST:
-		return err
-	}
-	switch _, err := sys.StatAt(to, name); err {
-	case nil:
-		return sys.EEXIST
-	case sys.ENOENT:
-		return sys.RenameAt(from, name, to, name, 0)
-	default:
-		return err
-	}
-}
-
 // sweep removes what an interrupted fill left unfinished.
 func (d *Data) sweep() error {
-	errs := []error{RemoveTree(filepath.Join(d.Path, fillInside))}
 	entries, err := os.ReadDir(d.locked.Dir())
-	errs = append(errs, err)
+	errs := []error{err}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), fillPrefix) {
 			errs = append(errs, RemoveTree(filepath.Join(d.locked.Dir(), e.Name())))

@@ -114,58 +114,25 @@ func (s *Snapshot) into(ctx context.Context, to driver.Volume, h How, record fun
 	return Copied{Result: r, Method: method(r), PointInTime: s.PointInTime}, err
 }
 
-// Where what replaces the data is staged in the data itself.
-const (
-	restoreInside = ".unionmount.restore"  // unfinished
-	restoreDone   = ".unionmount.restored" // complete: everything else goes, then it is moved up
-)
-
 // restoreInside replaces everything in the data whose root must stay.
 func (d *Data) restoreInside(ctx context.Context, from *Snapshot, h How) (r tree.Result, err error) {
-	stage := filepath.Join(d.Path, restoreInside)
-	if err := errors.Join(RemoveTree(stage), os.Mkdir(stage, 0o700)); err != nil {
+	s, err := d.begin()
+	if err != nil {
 		return r, err
 	}
 	err = from.read(ctx, func(data int) (err error) {
-		r, err = copyTree(ctx, data, stage, false, h.Tell)
+		r, err = copyTree(ctx, data, s.path(), false, h.Tell)
 		return err
 	})
 	if err == nil {
-		err = os.Rename(stage, filepath.Join(d.Path, restoreDone))
+		err = sys.SyncFSOf(s.path())
+	}
+	if err == nil {
+		s.Step = stepReplace
+		err = s.note()
 	}
 	if err != nil {
-		return r, errors.Join(err, RemoveTree(stage))
+		return r, errors.Join(err, s.end())
 	}
-	return r, errors.Join(syncDir(d.Path), d.finish())
-}
-
-// finishRestore drops data that an interrupted restore didn't complete; of complete data
-// it removes what that replaces, and goes on as if it were a fill's.
-func (d *Data) finishRestore() error {
-	unfinished := filepath.Join(d.Path, restoreInside)
-	if _, err := os.Lstat(unfinished); err == nil {
-		if err := RemoveTree(unfinished); err != nil {
-			return err
-		}
-	}
-	stage := filepath.Join(d.Path, restoreDone)
-	if _, err := os.Lstat(stage); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	entries, err := os.ReadDir(d.Path)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name() == restoreDone || e.Name() == lostFound {
-			continue
-		}
-		if err := RemoveTree(filepath.Join(d.Path, e.Name())); err != nil {
-			return err
-		}
-	}
-	if err := dress(d.Path, stage); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(stage, filepath.Join(d.Path, fillDone)), syncDir(d.Path))
+	return r, s.finish()
 }

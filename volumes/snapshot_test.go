@@ -54,19 +54,22 @@ func namesIn(t *testing.T, dir string) (list []string) {
 // TestInterruptedRestoreIsFinished: a restore whose data's root must stay, interrupted
 // at each of its steps. Whoever attaches the volume next finds the old or the new, whole.
 func TestInterruptedRestoreIsFinished(t *testing.T) {
+	const stage = insidePrefix + "stage"
 	steps := map[string]struct {
+		step    string
 		prepare []string // made in the data
 		want    []string
 	}{
-		"while it was copied":    {[]string{restoreInside + "/g"}, []string{"f"}},
-		"when it was complete":   {[]string{restoreDone + "/g", restoreDone + "/d/h"}, []string{"d", "g"}},
-		"when the old was gone":  {[]string{fillDone + "/g", fillDone + "/d/h"}, []string{"d", "f", "g"}},
-		"while it was moved up":  {[]string{fillDone + "/g", "d/h"}, []string{"d", "f", "g"}},
-		"with a file system":     {[]string{restoreDone + "/g", "lost+found/"}, []string{"g", "lost+found"}},
-		"with a fill before it":  {[]string{restoreDone + "/g", fillDone + "/x"}, []string{"g"}},
-		"with names in the way":  {[]string{restoreDone + "/f/deep"}, []string{"f"}},
-		"with nothing in it":     {[]string{restoreDone + "/"}, nil},
-		"when nothing was begun": {nil, []string{"f"}},
+		"before it was copied":   {stepStage, nil, []string{"f"}},
+		"while it was copied":    {stepStage, []string{stage + "/g"}, []string{"f"}},
+		"when it was complete":   {stepReplace, []string{stage + "/g", stage + "/d/h"}, []string{"d", "g"}},
+		"when the old was gone":  {stepMove, []string{stage + "/g", stage + "/d/h"}, []string{"d", "f", "g"}},
+		"while it was moved up":  {stepMove, []string{stage + "/g", "d/h"}, []string{"d", "f", "g"}},
+		"with a file system":     {stepReplace, []string{stage + "/g", "lost+found/"}, []string{"g", "lost+found"}},
+		"with names in the way":  {stepReplace, []string{stage + "/f/deep"}, []string{"f"}},
+		"with nothing in it":     {stepReplace, []string{stage + "/"}, nil},
+		"when the stage is gone": {stepReplace, nil, []string{"f"}}, // and nothing else
+		"when nothing was begun": {"", []string{stage + "/g"}, []string{stage, "f"}},
 	}
 	for name, c := range steps {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +85,12 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if c.step != "" {
+				note := inside{Stage: stage, Step: c.step, data: &Data{locked: &Locked{Name: "db", store: s}}}
+				if err := note.note(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			l, _, err := s.Attach(context.Background(), "db", []Use{{Mount: "m"}}, func(*Data) error { return nil })
 			if err != nil {
 				t.Fatal(err)
@@ -92,6 +101,9 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 			got := namesIn(t, v.Mountpoint)
 			if !slices.Equal(got, c.want) {
 				t.Errorf("the data holds %v, want %v", got, c.want)
+			}
+			if _, err := os.Lstat(filepath.Join(s.dir, "db", insideFile)); err == nil {
+				t.Error("the note is left")
 			}
 		})
 	}
