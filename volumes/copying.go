@@ -197,18 +197,31 @@ func share(ctx context.Context, at driver.Snapshotter, to driver.Volume, record 
 }
 
 // fillNew makes a volume's data in its driver's place and has fill write it. What it
-// made is gone if that fails.
+// made is gone if that fails. ErrConflict if there is something in that place already.
 func fillNew(ctx context.Context, to driver.Volume, fill func(path string) error) error {
 	d, err := driver.Open(to)
 	if err != nil {
 		return err
 	}
-	if err := d.Create(ctx); err != nil {
+	if err := d.Create(ctx); errors.Is(err, driver.ErrExists) {
+		return fail(ErrConflict, "%w: create it without what it shall hold, then import that", err)
+	} else if err != nil {
 		return err
 	}
 	path, err := d.Mount(ctx, holder(to.Dir))
 	if err == nil {
-		err = errors.Join(fill(path), d.Unmount(context.WithoutCancel(ctx), holder(to.Dir), true))
+		empty, emptyErr := isEmpty(path)
+		switch {
+		case emptyErr != nil:
+			err = emptyErr
+		case !empty: // of a device or a server: it was there before
+			err = fail(ErrConflict, "there is something in it already: take another device, or create it as it is")
+		default:
+			if err = fill(path); err != nil { // a device or server would keep the half of it
+				err = errors.Join(err, clearDir(path, lostFound))
+			}
+		}
+		err = errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(to.Dir), true))
 	}
 	if err != nil {
 		err = errors.Join(err, d.Remove(context.WithoutCancel(ctx)))

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
@@ -128,7 +129,7 @@ func (d *Data) finish() error {
 // finish does what is left to do of a stage that is open. After an error the next goes on with it.
 func (s *inside) finish() error {
 	if s.Step == stepReplace {
-		err := s.clear()
+		err := clearDir(s.data.Path, s.Stage, lostFound)
 		if err == nil {
 			err = dress(s.data.Path, s.path())
 		}
@@ -151,12 +152,12 @@ func (s *inside) finish() error {
 	return s.end()
 }
 
-// clear removes everything else in the data.
-func (s *inside) clear() error {
-	entries, err := os.ReadDir(s.data.Path)
+// clearDir removes everything in a directory but some names.
+func clearDir(dir string, but ...string) error {
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if err == nil && e.Name() != s.Stage && e.Name() != lostFound {
-			err = RemoveTree(filepath.Join(s.data.Path, e.Name()))
+		if err == nil && !slices.Contains(but, e.Name()) {
+			err = RemoveTree(filepath.Join(dir, e.Name()))
 		}
 	}
 	return err

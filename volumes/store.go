@@ -97,10 +97,9 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 	if err := sys.Flock(int(making.Fd()), true); err != nil { // Clean leaves it alone
 		return errors.Join(err, os.Remove(v.Dir))
 	}
-	recorded, err := l.make(ctx, n, v, &o)
+	recorded, made, err := l.make(ctx, n, v, &o)
 	if err == nil && !recorded {
 		err = writeOptions(v.Dir, o)
-		recorded = true
 	}
 	if err == nil {
 		err = errors.Join(os.Chmod(v.Dir, 0o701), syncDir(v.Dir))
@@ -111,7 +110,7 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 	if err == nil {
 		return syncDir(l.store.dir)
 	}
-	if recorded { // else who failed cleared up
+	if made { // else who failed cleared up, or a plugin had it
 		v.Options = o.Options
 		d, openErr := driver.Open(v)
 		if openErr == nil {
@@ -122,20 +121,24 @@ func (l *Locked) create(ctx context.Context, n New) (err error) {
 	return errors.Join(err, RemoveTree(v.Dir))
 }
 
-// make makes the data of a staged volume, and tells whether its options are written down.
-func (l *Locked) make(ctx context.Context, n New, v driver.Volume, o *options) (recorded bool, err error) {
+// make makes the data of a staged volume, and tells whether its options are written
+// down, and whether there is anything that the driver must remove if it isn't published.
+func (l *Locked) make(ctx context.Context, n New, v driver.Volume, o *options) (recorded, made bool, err error) {
 	if n.Make == nil {
 		d, err := driver.Open(v)
 		if err == nil {
 			err = d.Create(ctx)
 		}
-		return false, err
+		if errors.Is(err, driver.ErrExists) {
+			return false, false, nil // adopted
+		}
+		return false, err == nil, err
 	}
 	err = n.Make(ctx, v, func(options map[string]string) error {
 		o.Options, recorded = options, true
 		return errors.Join(writeOptions(v.Dir, *o), syncDir(v.Dir))
 	})
-	return recorded, err
+	return recorded, recorded || err == nil, err
 }
 
 func syncDir(dir string) error {

@@ -92,6 +92,48 @@ func TestDriverFileSystem(t *testing.T) {
 	})
 }
 
+// TestCreateFromOntoWhatIsThere: a copy is made onto an empty device only, and onto no
+// volume that a plugin has already: it was mixed with what was there, and where it failed a
+// plugin's volume was removed, with data that nobody had meant, or a half was left.
+func TestCreateFromOntoWhatIsThere(t *testing.T) {
+	need(t, "losetup", "mkfs.ext4")
+	s, other := newSite(t, 0), newSite(t, 0)
+	s.must("volume", "create", "near")
+	write(t, s.data("near", "row"), "copied\n")
+	mustRun(t, "dd", "if=/dev/urandom", "of="+s.data("near", "zz-big"), "bs=1M", "count=9", "status=none")
+	plugin := "unionmount-test-has"
+	other.serve(pluginSocket(t, plugin))
+	other.must("volume", "create", "far")
+	write(t, other.data("far", "row"), "there before\n")
+	s.refused(4, []string{plugin, `has a volume "far" already`}, "volume", "create", "far", "-d", plugin, "--from", "near")
+	wantListing(t, other.data("far", ""), "row")
+	wantContent(t, other.data("far", "row"), "there before\n")
+
+	mustShell(t, s.dir, "truncate -s 8M image; mkfs.ext4 -q -m 0 image")
+	loop := strings.TrimSpace(mustRun(t, "losetup", "--find", "--show", s.dir+"/image"))
+	t.Cleanup(func() { detachBelow(s.dir); run(t, "losetup", "-d", loop) })
+	onto := []string{"volume", "create", "disk", "-o", "type=ext4", "-o", "device=" + loop, "--from", "near"}
+	holds := func(names ...string) {
+		t.Helper()
+		mustRun(t, "mount", loop, s.mnt)
+		wantListing(t, s.mnt, names...)
+		unmount(t, s.mnt)
+	}
+	s.refused(1, []string{"no space left"}, onto...)
+	holds("lost+found")
+	mustRun(t, "mount", loop, s.mnt)
+	write(t, s.mnt+"/row", "there before\n")
+	unmount(t, s.mnt)
+	s.refused(4, []string{"there is something in it already"}, onto...)
+	holds("lost+found", "row")
+	if out := s.must("volume", "ls", "-q"); out != "near\n" {
+		t.Errorf("volumes: %q", out)
+	}
+	if m := mountsBelow(s.root); len(m) > 0 {
+		t.Errorf("still mounted: %v", m)
+	}
+}
+
 // TestDriverTmpfs: in memory, as large as it was told, gone with its last mount.
 func TestDriverTmpfs(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {

@@ -32,6 +32,7 @@ var (
 	ErrUnsupported = errors.New("not supported here") // by this machine, file system or user
 	ErrInUse       = errors.New("in use")
 	ErrNotFound    = errors.New("not found") // the driver, or the volume by its driver
+	ErrExists      = errors.New("exists")    // a plugin's volume, before it is created
 )
 
 // Volume is what a driver is told of a volume.
@@ -48,6 +49,8 @@ func (v Volume) data() string { return filepath.Join(v.Dir, DataDir) }
 type Driver interface {
 	// Create makes the volume. Dir is there, empty and invisible; the caller
 	// syncs and publishes it afterwards. If Create fails, nothing outside Dir is left.
+	// ErrExists: a plugin has one of the name already, with what it holds. The caller may
+	// take it as it is, but never give it up as something it made.
 	Create(ctx context.Context) error
 
 	// Remove gives up what Create made, but for a plain tree below Dir, which is the

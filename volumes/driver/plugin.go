@@ -28,10 +28,10 @@ func openPlugin(v Volume) (Driver, error) {
 	return remote{v, plugin.NewClient(v.Driver, e)}, nil
 }
 
-// Create adopts a volume that the plugin has already, as Docker does.
+// Create is ErrExists for a volume that the plugin has already: Docker adopts it.
 func (r remote) Create(ctx context.Context) error {
 	if a, err := r.client.Call(ctx, plugin.Get, plugin.Request{Name: r.Name}); err == nil && a.Volume != nil {
-		return nil
+		return fail(ErrExists, "plugin %q has a volume %q already", r.Driver, r.Name)
 	}
 	_, err := r.client.Call(ctx, plugin.Create, plugin.Request{Name: r.Name, Opts: r.Options})
 	return r.hide(err)
