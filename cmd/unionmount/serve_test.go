@@ -192,6 +192,39 @@ func TestServeKilled(t *testing.T) {
 	s.must("volume", "rm", "mem")
 }
 
+// TestServeKilledKeepsWhatIsHeld: a container outlives the server, and goes on writing. While
+// none ran, rm and prune deleted the volume under it.
+func TestServeKilledKeepsWhatIsHeld(t *testing.T) {
+	s := newSite(t, 0)
+	socket := s.dir + "/p.sock"
+	p := s.serve(socket)
+	s.must("volume", "create", "vol")
+	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"vol","ID":"c1"}`); status != 200 {
+		t.Fatal(answer)
+	}
+	must(t, p.Process.Kill())
+	_ = p.Wait()
+	write(t, s.data("vol", "file"), "by the container\n")
+	s.refused(4, []string{"in use", "plugin.c1"}, "volume", "rm", "vol")
+	s.refused(4, []string{"in use", "plugin.c1"}, "volume", "rm", "-f", "vol")
+	s.must("volume", "prune", "-a", "-f")
+	s.must("volume", "snapshot", "create", "vol", "snap")
+	s.refused(4, []string{"in use", "plugin.c1"}, "volume", "restore", "vol@snap")
+	s.must("volume", "snapshot", "rm", "vol@snap")
+	wantContent(t, s.data("vol", "file"), "by the container\n")
+	if used := s.volume("vol").UsedBy; len(used) != 1 || used[0].Mount != "plugin.c1" || used[0].Pid != 0 {
+		t.Errorf("UsedBy: %+v", used)
+	}
+	s.serve(socket)
+	if used := s.volume("vol").UsedBy; len(used) != 1 || used[0].Mount != "plugin.c1" || used[0].Pid == 0 {
+		t.Errorf("UsedBy of the new server: %+v", used)
+	}
+	if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"vol","ID":"c1"}`); status != 200 {
+		t.Error(answer)
+	}
+	s.must("volume", "rm", "vol")
+}
+
 // TestServePodman: podman uses us as a volume driver: it creates, mounts into a
 // container, shows and removes. A container's volume is refused to rm.
 func TestServePodman(t *testing.T) {

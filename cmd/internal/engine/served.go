@@ -113,12 +113,12 @@ func (s *volumeServer) note() error {
 
 func (e *Engine) servedPath() string { return filepath.Join(e.Root, servedFile) }
 
-// takeAgain takes the leases that an earlier server of this boot had. A volume
-// that can't be had again stops nobody who wants another.
-func (s *volumeServer) takeAgain() error {
-	text, err := os.ReadFile(s.engine.servedPath())
+// holdings reads what holders of this boot have, whether somebody serves them now or not:
+// a container outlives a server that was killed.
+func (e *Engine) holdings() ([]holding, error) {
+	text, err := os.ReadFile(e.servedPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	var was served
 	if err == nil {
@@ -126,15 +126,37 @@ func (s *volumeServer) takeAgain() error {
 	}
 	boot, bootErr := bootID()
 	if err := errors.Join(err, bootErr); err != nil {
-		return fmt.Errorf("%s: %w: remove it, if no container has a volume of ours", s.engine.servedPath(), err)
+		return nil, fmt.Errorf("%s: %w: remove it, if no container has a volume of ours", e.servedPath(), err)
 	}
 	if was.Version > version {
-		return fail(ErrUnsupported, "serve", "%s is of version %d: use the unionmount that wrote it", s.engine.servedPath(), was.Version)
+		return nil, fail(ErrUnsupported, "serve", "%s is of version %d: use the unionmount that wrote it", e.servedPath(), was.Version)
 	}
 	if was.Boot != boot {
-		was.Held = nil
+		return nil, nil
 	}
-	for _, h := range was.Held {
+	return was.Held, nil
+}
+
+// unheld is ErrConflict if a client's holder has the volume, whose lease a server that
+// was killed had: one that runs has it still.
+func (e *Engine) unheld(doing, volume string) error {
+	had, err := e.holdings()
+	for _, h := range had {
+		if h.Volume == volume {
+			return fail(ErrConflict, "volume "+volume, "%s %s: volume is in use - [%s]: a container has it by volume serve", doing, volume, h.name())
+		}
+	}
+	return err
+}
+
+// takeAgain takes the leases that an earlier server of this boot had. A volume
+// that can't be had again stops nobody who wants another.
+func (s *volumeServer) takeAgain() error {
+	had, err := s.engine.holdings()
+	if err != nil {
+		return err
+	}
+	for _, h := range had {
 		now, err := s.take(h, s.engine.volumes().Resume)
 		if err != nil {
 			s.log.Error("a volume that was in use can't be had again", "volume", h.Volume, "holder", h.ID, "err", err)

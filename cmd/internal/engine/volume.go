@@ -145,7 +145,7 @@ func (e *Engine) users(volume string) (users []string, err error) {
 	return slices.Compact(users), err
 }
 
-// references tells of each volume where mounts, running, dead or stopped, have it.
+// references tells of each volume where mounts, running, dead or stopped, have it, and clients of a server.
 // A record that can't be read is an error: it may refer to any volume.
 func (e *Engine) references() (map[string][]volumes.Use, error) {
 	all := make(map[string][]volumes.Use)
@@ -188,7 +188,11 @@ func (e *Engine) references() (map[string][]volumes.Use, error) {
 		}
 		add(r, 0, time.Time{})
 	}
-	return all, nil
+	had, err := e.holdings()
+	for _, h := range had {
+		all[h.Volume] = append(all[h.Volume], volumes.Use{Mount: h.name()})
+	}
+	return all, err
 }
 
 // dropNew removes the volumes that a mount made which then failed, unless another
