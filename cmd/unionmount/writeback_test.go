@@ -119,3 +119,35 @@ func TestRemovalCopiesNothingUp(t *testing.T) {
 	}
 	mustShell(t, s.mnt, "test ! -e other; test ! -e d; rm big; cmp linked linked; test $(stat -c %h linked) = 1")
 }
+
+// TestUtimesOfTheSameMtime: utimensat(2) that set a file's mtime to what it was already was taken for the kernel's flush after
+// an unlink: ctime went back at the next mount, and an immutable lower file said nothing.
+func TestUtimesOfTheSameMtime(t *testing.T) {
+	need(t, "chattr")
+	s := newSite(t, 2)
+	mtime := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: 1000000000, Nsec: 123456789}}
+	for i, name := range []string{"lower", "fixed"} {
+		mustShell(t, s.lowers[i], "echo lower > "+name+"; touch -d @1000000000.123456789 "+name)
+	}
+	mustRun(t, "chattr", "+i", s.lowers[1]+"/fixed")
+	t.Cleanup(func() {
+		s.forget(s.lowers[1]) // its ctime
+		mustRun(t, "chattr", "-i", s.lowers[1]+"/fixed")
+	})
+	s.mount("--io", "cached")
+	mustShell(t, s.mnt, ": > upper; touch -d @1000000000.123456789 upper; sleep 0.5")
+	shown := map[string]unix.Timespec{}
+	for _, name := range []string{"lower", "upper"} {
+		must(t, unix.UtimesNanoAt(unix.AT_FDCWD, s.in(name), mtime, 0))
+		shown[name] = lstat(t, s.in(name)).Ctim
+	}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, s.in("fixed"), mtime, 0); err != unix.EPERM {
+		t.Errorf("of an immutable file: %v", err)
+	}
+	s.remount()
+	for name, ctime := range shown {
+		if now := lstat(t, s.in(name)).Ctim; now.Nano() < ctime.Nano() {
+			t.Errorf("%s: ctime went back from %v to %v", name, ctime, now)
+		}
+	}
+}
