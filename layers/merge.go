@@ -17,6 +17,29 @@ type Name struct {
 // InUpper is the Part of what upper shows.
 const InUpper = -1
 
+// LargestPart is the st_size that the largest part of the directory e has now, which upper has at path at.
+func (s *Stack) LargestPart(e *Entry, at string) (size int64, err error) {
+	add := func(l *Layer, p string) error {
+		d, err := l.Dir(p)
+		if err != nil {
+			return err
+		}
+		defer d.Release()
+		st, err := sys.StatAt(d.Fd, "")
+		size = max(size, st.Size)
+		return err
+	}
+	if e.Upper {
+		err = add(s.Upper, at)
+	}
+	for _, r := range e.parts() {
+		if err == nil && !r.covered {
+			err = add(s.Lowers[r.Layer], r.Path)
+		}
+	}
+	return size, err
+}
+
 // List calls visit for every name of the directory e, which upper has at path
 // at; each name once, whiteouts and what they hide left out, in no order.
 func (s *Stack) List(e *Entry, at string, visit func(Name) error) error {

@@ -116,11 +116,19 @@ func (c *conn) longList(dir uint64) bool {
 	if n == nil {
 		return false
 	}
-	e := n.entry.Load()
-	return e.Stat.Size > quickList || e.Lowers() > quickLayers
+	if n.entry.Load().Lowers() > quickLayers || !c.fs.renameMu.TryRLock() {
+		return true
+	}
+	defer c.fs.renameMu.RUnlock()
+	at, ok := c.fs.table.path(n)
+	if !ok {
+		return false // it is gone and has no names
+	}
+	size, err := n.tree.stack.LargestPart(n.entry.Load(), at)
+	return err != nil || size > quickList
 }
 
-// A directory of that size in no more layers is listed about as quickly as a request changes threads twice.
+// A directory of that size in each of no more layers is listed about as quickly as a request changes threads twice.
 const (
 	quickList   = 4096
 	quickLayers = 3

@@ -1,8 +1,13 @@
 package unionfs
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/unionmount/unionmount/layers"
 )
@@ -97,4 +102,49 @@ func TestNumberComesAgain(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
+}
+
+// TestLongLists: a directory was taken for one that is quickly listed by what upper, or the topmost layer, had of it when
+// it was first looked up: 150,000 names below, or made since, held up all others on its processor for 0.4 s.
+func TestLongLists(t *testing.T) {
+	dir := t.TempDir()
+	fill := func(dir string) error {
+		for i := range 1000 {
+			if err := os.WriteFile(fmt.Sprintf("%s/a-name-of-some-length-%d", dir, i), nil, 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var err error
+	for _, d := range []string{"/upper/merged", "/upper/grown", "/lower/merged", "/lower/merged2", "/base/merged2", "/lower/short", "/work"} {
+		err = errors.Join(err, os.MkdirAll(dir+d, 0o755))
+	}
+	if err = errors.Join(err, fill(dir+"/lower/merged"), fill(dir+"/base/merged2")); err != nil {
+		t.Fatal(err)
+	}
+	fs, err := Open(Config{Lowers: []string{dir + "/lower", dir + "/base"}, Upper: dir + "/upper", Work: dir + "/work", IO: IOCached, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
+	is := func(name string, want bool) {
+		t.Helper()
+		var out fuse.EntryOut
+		if s := c.Lookup(nil, &fuse.InHeader{NodeId: fs.union.root.id}, name, &out); !s.Ok() {
+			t.Fatal(name, s)
+		}
+		if got := c.longList(out.NodeId); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	is("merged", true)
+	is("merged2", true)
+	is("short", false)
+	is("grown", false)
+	if err := fill(dir + "/upper/grown"); err != nil {
+		t.Fatal(err)
+	}
+	is("grown", true)
 }
