@@ -112,6 +112,10 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		fs.holdFor(n, in.Mode)
 	}
+	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
+		n.use().copyMu.Lock() // against pwrite
+		defer n.use().copyMu.Unlock()
+	}
 	return fs.reach(n, func(dir int, base string) error {
 		if nothing {
 			return n.dropPrivileges(dir, base, in.Uid)

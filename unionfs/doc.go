@@ -5,13 +5,13 @@
 //
 // Locks, to be acquired downwards only:
 //
-//	node.copyMu            one node at a time; held while staging; ancestors are finished first, never nested
+//	node.copyMu            one node at a time; held while staging, and while times are kept or set; ancestors are finished first, never nested
 //	  FS.renameMu        read: derive an upper path, publish; write: rename only
 //	    node.dirMu       parent before child; two directories only with renameMu write-held
 //	      FS.countMu     the names of indexed hard links in upper and their count
 //	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu, heldBack.mu
 //
-// Reads and writes of data hold no tree or node lock. No notification is
+// Reads and writes of data hold no tree or node lock, but copyMu for what the kernel held back. No notification is
 // sent to the kernel, but to fetch what it holds back (writeback.go): in the union
 // nothing changes but through it, and nothing of a volume is cached.
 //

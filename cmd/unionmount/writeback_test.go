@@ -1,7 +1,10 @@
 package main_test
 
 import (
+	"errors"
+	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -148,6 +151,30 @@ func TestUtimesOfTheSameMtime(t *testing.T) {
 	for name, ctime := range shown {
 		if now := lstat(t, s.in(name)).Ctim; now.Nano() < ctime.Nano() {
 			t.Errorf("%s: ctime went back from %v to %v", name, ctime, now)
+		}
+	}
+}
+
+// TestLateDataKeepsMtime: data that the kernel had held back moved the mtime on the disk when it arrived: the next mount
+// showed a later one than this one had.
+func TestLateDataKeepsMtime(t *testing.T) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "echo lower > lower")
+	s.mount("--io", "cached")
+	shown := map[string]unix.Timespec{}
+	for _, name := range []string{"new", "lower"} {
+		f, err := os.OpenFile(s.in(name), os.O_WRONLY|os.O_CREATE, 0o644)
+		must(t, err)
+		_, err = f.WriteString("data")
+		must(t, errors.Join(err, os.Rename(s.in(name), s.in(name+"2")))) // the kernel flushes the times, not the data
+		time.Sleep(300 * time.Millisecond)
+		must(t, f.Close())
+		shown[name+"2"] = lstat(t, s.in(name+"2")).Mtim
+	}
+	s.remount()
+	for name, mtime := range shown {
+		if now := lstat(t, s.in(name)).Mtim; now != mtime {
+			t.Errorf("%s: mtime %v, and %v at the next mount", name, mtime, now)
 		}
 	}
 }
