@@ -81,6 +81,9 @@ func (fs *FS) makeOpaque(n *node) (done bool, err error) {
 	}
 	missing := false
 	err = n.tree.stack.List(n.entry.Load(), at, func(found layers.Name) error {
+		if n.routes[found.Name] != nil {
+			return nil // what a volume hides stays hidden, wherever it goes
+		}
 		if _, err := n.tree.stack.Upper.Stat(layers.Join(at, found.Name)); err == sys.ENOENT {
 			missing = true
 		}

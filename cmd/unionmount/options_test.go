@@ -134,3 +134,20 @@ func TestNameBeforePath(t *testing.T) {
 		}
 	}
 }
+
+// TestVolumeMovesWithoutRedirects: without redirects a directory that holds a volume's target, where a lower has that
+// directory too, could not be renamed (EBUSY): its copy waited for a name that the volume hides.
+func TestVolumeMovesWithoutRedirects(t *testing.T) {
+	s := newSite(t, 1)
+	mustShell(t, s.lowers[0], "mkdir -p d/vol; echo hidden > d/vol/hidden; echo file > d/file")
+	host := s.dir + "/host"
+	mkdir(t, host)
+	write(t, host+"/inside", "volume\n")
+	s.mount("-o", "redirect_dir=off", "--volume-io", "fuse", "-v", host+":/d/vol")
+	must(t, os.Rename(s.in("d"), s.in("e")))
+	wantContent(t, s.in("e/vol/inside"), "volume\n")
+	wantContent(t, s.in("e/file"), "file\n")
+	if names := listing(t, s.in("e/vol")); len(names) != 1 {
+		t.Errorf("the volume shows %v", names)
+	}
+}
