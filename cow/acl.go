@@ -25,7 +25,7 @@ func (w *Writer) defaultACL(dir int) ([]byte, error) {
 	if w.noACL {
 		return nil, nil
 	}
-	v, err := sys.GetXattrAt(dir, "", aclDefault)
+	v, err := sys.GetXattrAt(dir, ".", aclDefault)
 	if err == sys.ENODATA || err == sys.ENOTSUP {
 		return nil, nil
 	}

@@ -97,7 +97,7 @@ func (w *Writer) markImpure(dir int) error {
 	if w.plain {
 		return nil
 	}
-	if _, err := sys.GetXattrAt(dir, "", w.Prefix+layers.SuffixImpure); err == nil {
+	if _, err := sys.GetXattrAt(dir, ".", w.Prefix+layers.SuffixImpure); err == nil {
 		return nil
 	}
 	return w.setMark(dir, layers.SuffixImpure, []byte("y"))

@@ -119,15 +119,11 @@ func (fs *FS) changeDir(dir *node, names ...string) error {
 // vacant makes sure that nm is free in dir and tells dir's path and whether
 // a whiteout, and so what lies below it, is hidden by what comes. Caller holds renameMu and dirMu.
 func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
-	if dir.isGone() {
-		return "", false, sys.ENOENT
+	if at, err = fs.dirPath(dir); err != nil {
+		return "", false, err
 	}
 	if dir.routes[nm] != nil {
 		return "", false, sys.EEXIST
-	}
-	at, ok := fs.table.path(dir)
-	if !ok {
-		return "", false, sys.ENOENT
 	}
 	if dir.tree.shared {
 		return at, false, nil // the file system says EEXIST itself

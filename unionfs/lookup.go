@@ -65,7 +65,11 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 		}
 		return to, st, err
 	}
-	e, _, err := fs.entryIn(dir, nm)
+	at, err := fs.dirPath(dir)
+	if err != nil {
+		return nil, sys.Stat{}, err
+	}
+	e, _, err := entryAt(dir, at, nm)
 	if err != nil {
 		return nil, sys.Stat{}, err
 	}
@@ -82,17 +86,22 @@ func (fs *FS) found(dir *node, nm string, e *layers.Entry, counted bool) (*node,
 	return n, st, err
 }
 
-// entryIn asks the layers for nm in dir; whiteout as layers.Stack.Find has it. Caller holds renameMu and dirMu.
-func (fs *FS) entryIn(dir *node, nm string) (e *layers.Entry, whiteout bool, err error) {
+// dirPath is where the directory dir is; ENOENT: it was removed. Caller holds renameMu.
+func (fs *FS) dirPath(dir *node) (string, error) {
 	if dir.isGone() {
-		return nil, false, sys.ENOENT
-	}
-	if len(nm) > 255 {
-		return nil, false, sys.ENAMETOOL
+		return "", sys.ENOENT
 	}
 	at, ok := fs.table.path(dir)
 	if !ok {
-		return nil, false, sys.ENOENT
+		return "", sys.ENOENT
+	}
+	return at, nil
+}
+
+// entryAt asks the layers for nm in dir, which is at a path; whiteout as layers.Stack.Find has it.
+func entryAt(dir *node, at, nm string) (e *layers.Entry, whiteout bool, err error) {
+	if len(nm) > 255 {
+		return nil, false, sys.ENAMETOOL
 	}
 	return dir.tree.stack.Find(dir.entry.Load(), at, nm)
 }
@@ -100,7 +109,7 @@ func (fs *FS) entryIn(dir *node, nm string) (e *layers.Entry, whiteout bool, err
 // freshStat returns the stat that e brought along if it is n's latest.
 func (fs *FS) freshStat(n *node, e *layers.Entry) (sys.Stat, error) {
 	now := n.entry.Load()
-	if e.Index() == "" && now.Upper == e.Upper && n.pin.Load() < 0 && now.Index() == e.Index() && now.Lowers() == e.Lowers() {
+	if e.Index() == "" && now.Index() == "" && now.Upper == e.Upper && n.pin.Load() < 0 && now.Lowers() == e.Lowers() {
 		return fs.countNames(n, e, e.Stat.Full())
 	}
 	return fs.statLocked(n)

@@ -118,10 +118,7 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		case e.Index() != "":
 			fs.countMu.Lock()
 			defer fs.countMu.Unlock()
-			if st, err = n.tree.stack.Index.Stat(e.Index()); err == nil {
-				return fs.countNames(n, e, st)
-			}
-			return st, err
+			return fs.statIndexed(n, e)
 		case !e.Upper:
 			return fs.countNames(n, e, e.Stat.Full())
 		}
@@ -144,6 +141,15 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		}
 	}
 	return st, err
+}
+
+// statIndexed is stat of an indexed object. Caller holds renameMu, and countMu or renameMu for writing.
+func (fs *FS) statIndexed(n *node, e *layers.Entry) (sys.Stat, error) {
+	st, err := n.tree.stack.Index.Stat(e.Index())
+	if err != nil {
+		return st, err
+	}
+	return fs.countNames(n, e, st)
 }
 
 // tryOther tells whether n may be reached by another of its names: a plain user's

@@ -14,12 +14,16 @@ import (
 	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
-// posixRoot tells TestPosixOfUser, run as the plain user, what to test.
+// posixRoot tells TestPosixAsUser that it is the plain user already, and what to test.
 const posixRoot = "UNIONFS_TEST_POSIX"
 
 // TestPosixAsUser is TestPosix for a plain user's mount, in the union and in a routed volume. The test binary
 // runs again as that user, for the functions act as whoever runs them.
 func TestPosixAsUser(t *testing.T) {
+	if root := os.Getenv(posixRoot); root != "" {
+		posixBelow(t, root)
+		return
+	}
 	if os.Geteuid() != 0 {
 		suite.Absent(t, "needs root to become a plain user")
 	}
@@ -49,7 +53,7 @@ func TestPosixAsUser(t *testing.T) {
 		}
 	})
 	for _, where := range []string{"", "vol"} {
-		c := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^TestPosixOfUser$")
+		c := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^TestPosixAsUser$")
 		c.Dir = "/"
 		c.Env = append(os.Environ(), posixRoot+"="+filepath.Join(at("mnt"), where), "TMPDIR="+at("tmp"), "HOME="+at("tmp"))
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUser, Gid: plainUser}}
@@ -59,12 +63,8 @@ func TestPosixAsUser(t *testing.T) {
 	}
 }
 
-// TestPosixOfUser is TestPosixAsUser's part that runs as the user.
-func TestPosixOfUser(t *testing.T) {
-	root := os.Getenv(posixRoot)
-	if root == "" {
-		t.Skip("a part of TestPosixAsUser, which runs it")
-	}
+// posixBelow gives each function a directory of its own below root.
+func posixBelow(t *testing.T, root string) {
 	for name, fn := range posixtest.All {
 		if name == "FcntlFlockLocksFile" { // see TestPosix
 			continue

@@ -116,11 +116,8 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 
 // indexedNameGone drops the index entry of an object that lost its last name in the union.
 func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
-	st, err := n.tree.stack.Index.Stat(e.Index())
-	if err != nil {
-		return err
-	}
-	if st, err = fs.countNames(n, e, st); err != nil || st.Nlink > 0 {
+	st, err := fs.statIndexed(n, e)
+	if err != nil || st.Nlink > 0 {
 		return err
 	}
 	fd, err := n.tree.stack.Index.PathFd(e.Index())

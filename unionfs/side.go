@@ -21,14 +21,13 @@ type side struct {
 // it, but of its directory. Caller holds renameMu and dirMu, or renameMu for writing.
 func (fs *FS) find(at name) (s side, err error) {
 	s.name = at
-	var ok bool
-	if s.at, ok = fs.table.path(at.dir); !ok {
-		return s, sys.ENOENT
+	if s.at, err = fs.dirPath(at.dir); err != nil {
+		return s, err
 	}
-	e, whiteout, err := fs.entryIn(at.dir, at.name)
+	e, whiteout, err := entryAt(at.dir, s.at, at.name)
 	if err == nil {
 		s.n = fs.table.intern(at.dir, at.name, e, true)
-	} else if err != sys.ENOENT || at.dir.isGone() {
+	} else if err != sys.ENOENT {
 		return s, err
 	}
 	if s.inUpper, s.inLower, err = fs.presence(s, e, whiteout); err != nil && s.n != nil {

@@ -267,11 +267,8 @@ func (fs *FS) linkUp(n *node, dir *node, at, nm string) error {
 	default:
 		return err
 	}
-	st, err := n.tree.stack.Index.Stat(e.Index())
+	st, err := fs.statIndexed(n, e)
 	if err != nil {
-		return err
-	}
-	if st, err = fs.countNames(n, e, st); err != nil {
 		return err
 	}
 	lower, err := fs.lowerNlinkAt(n, dir, nm)
@@ -288,10 +285,7 @@ func (fs *FS) settleCount(n *node, e *layers.Entry) error {
 	if err != nil || !relative {
 		return err
 	}
-	st, err := n.tree.stack.Index.Stat(e.Index())
-	if err == nil {
-		st, err = fs.countNames(n, e, st)
-	}
+	st, err := fs.statIndexed(n, e)
 	if err != nil {
 		return err
 	}

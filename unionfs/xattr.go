@@ -51,11 +51,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 // xattr reads an attribute of n's object by its name on disk.
 func (fs *FS) xattr(n *node, attr string) (v []byte, err error) {
 	err = fs.reach(n, func(dir int, base string) (err error) {
-		if base == "" {
-			v, err = sys.GetXattrFd(dir, attr)
-		} else {
-			v, err = sys.GetXattrAt(dir, base, attr)
-		}
+		v, err = sys.GetXattrAt(dir, base, attr)
 		return err
 	})
 	return v, err

@@ -71,17 +71,9 @@ func (s *inside) path() string { return sys.ProcPath(s.dir) }
 
 // note writes the note, synced, in the place of the one there was.
 func (s *inside) note() error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
 	path := filepath.Join(s.data.locked.Dir(), insideFile)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	err := writeJSON(path+".new", os.O_TRUNC, s)
+	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
 	return errors.Join(err, syncDir(s.data.locked.Dir()))

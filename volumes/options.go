@@ -70,11 +70,16 @@ func readOptions(dir, name string) (o options, err error) {
 
 // writeOptions writes the file of a staged volume, synced.
 func writeOptions(dir string, o options) error {
-	text, err := json.MarshalIndent(o, "", "  ")
+	return writeJSON(filepath.Join(dir, optionsFile), os.O_EXCL, o)
+}
+
+// writeJSON makes a file that says what v is, synced. exists is O_EXCL, or O_TRUNC for one that may be there.
+func writeJSON(path string, exists int, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, optionsFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|exists, 0o600)
 	if err != nil {
 		return err
 	}

@@ -137,16 +137,11 @@ func (s *Snapshot) volume() driver.Volume {
 // write writes down what the snapshot is, synced.
 func (s *Snapshot) write() error {
 	s.CreatedAt = time.Now().UTC().Format(time.RFC3339Nano)
-	text, err := json.MarshalIndent(snapshotMeta{version, s.CreatedAt, s.Method, s.PointInTime, s.Driver, s.Options}, "", "  ")
-	if err != nil {
+	m := snapshotMeta{version, s.CreatedAt, s.Method, s.PointInTime, s.Driver, s.Options}
+	if err := writeJSON(filepath.Join(s.dir, snapshotFile), os.O_EXCL, m); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, snapshotFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(s.dir))
+	return syncDir(s.dir)
 }
 
 // hold locks the directory of a snapshot: shared while it is read, exclusively while

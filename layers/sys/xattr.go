@@ -9,8 +9,11 @@ import (
 // The l-forms act on the last component itself; every path begins at a
 // descriptor, so that only the one name is resolved by the kernel.
 
-// GetXattrAt reads an extended attribute of name in dir. ENODATA: there is none.
+// GetXattrAt reads an extended attribute of name in dir, "" of dir itself. ENODATA: there is none.
 func GetXattrAt(dir int, name, attr string) ([]byte, error) {
+	if name == "" {
+		return GetXattrFd(dir, attr)
+	}
 	return getXattr(func(buf []byte) (int, error) {
 		return getXattrAt(dir, name, attr, buf)
 	})
@@ -62,8 +65,11 @@ func ListXattrFd(fd int) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"), nil
 }
 
-// ListXattrAt lists the extended attributes of name in dir.
+// ListXattrAt lists the extended attributes of name in dir, "" of dir itself.
 func ListXattrAt(dir int, name string) ([]string, error) {
+	if name == "" {
+		return ListXattrFd(dir)
+	}
 	raw, err := getXattr(func(buf []byte) (int, error) { return listXattrAt(dir, name, buf) })
 	if err != nil || len(raw) == 0 {
 		return nil, err

@@ -25,7 +25,7 @@ func getXattrAt(dir int, name, attr string, buf []byte) (int, error) {
 	if !hasXattrAt() {
 		return unix.Lgetxattr(procChild(dir, name), attr, buf)
 	}
-	path, err := unix.BytePtrFromString(orDot(name))
+	path, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return 0, err
 	}
@@ -43,21 +43,13 @@ func listXattrAt(dir int, name string, buf []byte) (int, error) {
 	if !hasXattrAt() {
 		return unix.Llistxattr(procChild(dir, name), buf)
 	}
-	path, err := unix.BytePtrFromString(orDot(name))
+	path, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return 0, err
 	}
 	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(path)), unix.AT_SYMLINK_NOFOLLOW,
 		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
 	return result(n, e)
-}
-
-// orDot names a directory itself: an empty name would mean the descriptor, which may be O_PATH.
-func orDot(name string) string {
-	if name == "" {
-		return "."
-	}
-	return name
 }
 
 func result(n uintptr, e unix.Errno) (int, error) {
