@@ -277,3 +277,30 @@ func TestCancelledCopyLeavesNothing(t *testing.T) {
 		cancel()
 	}
 }
+
+// TestSnapshotOfRemovedVolume: a volume that is removed while its snapshot waits for the
+// lock is not found; it was "mkdir: no such file or directory".
+func TestSnapshotOfRemovedVolume(t *testing.T) {
+	s, ctx := At(t.TempDir()), context.Background()
+	made(t, s, "db")
+	l, err := s.Lock(ctx, "db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan error)
+	go func() {
+		_, err := s.Snapshot(ctx, "db", "s1", How{})
+		answer <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // it waits for the lock now
+	sweep, err := l.Remove(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(sweep(), l.Unlock()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answer; !errors.Is(err, ErrNotFound) {
+		t.Errorf("snapshot of a removed volume: %v", err)
+	}
+}

@@ -58,6 +58,9 @@ type stagedSnapshot struct {
 }
 
 func (l *Locked) stageSnapshot(ctx context.Context, name string) (*stagedSnapshot, error) {
+	if _, err := l.Volume(); err != nil {
+		return nil, err // removed before the lock was had
+	}
 	all := filepath.Join(l.Dir(), snapshotsDir)
 	if err := os.Mkdir(all, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
