@@ -197,18 +197,23 @@ func (w *Writer) sweep() error {
 	return nil
 }
 
-// destroy removes name in dir and all below it.
+// destroy removes name in dir and all below it, also what is closed to its owner, whom modes bind if he isn't root.
 func (w *Writer) destroy(dir int, name string) error {
 	err := sys.UnlinkAt(dir, name)
 	if err != sys.EISDIR && err != sys.EPERM {
 		return ignore(err, sys.ENOENT)
 	}
-	fd, err := sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
-	if err == sys.EACCES { // ours, but closed to its owner
+	err = w.destroyDir(dir, name)
+	if err == sys.EACCES {
 		if err = sys.ChmodAt(dir, name, 0o700); err == nil {
-			fd, err = sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+			err = w.destroyDir(dir, name)
 		}
 	}
+	return err
+}
+
+func (w *Writer) destroyDir(dir int, name string) error {
+	fd, err := sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}

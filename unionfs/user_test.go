@@ -210,3 +210,42 @@ func TestRefusedMoveKeepsLinkCount(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRemoveDirectoryClosedToItsOwner: of a directory without x for its owner that hid lower names, a
+// plain user's rmdir left the whiteouts in work, and then every mount failed (remove "#15": permission denied).
+func TestRemoveDirectoryClosedToItsOwner(t *testing.T) {
+	modes := []os.FileMode{0o600, 0o666, 0o620}
+	union, as, remount := userUnion(t, func(lower string) (err error) {
+		for _, m := range modes {
+			dir := fmt.Sprintf("%s/%o", lower, m)
+			err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(dir+"/f", nil, 0o644))
+		}
+		return err
+	})
+	err := as(func() (err error) {
+		for _, m := range modes {
+			dir := fmt.Sprintf("%s/%o", union, m)
+			err = errors.Join(err, os.Remove(dir+"/f"), os.Chmod(dir, m), unix.Rmdir(dir))
+		}
+		return err
+	})
+	if err == nil {
+		err = remount()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(union, "../../work/work")); err != nil || len(left) > 0 {
+		t.Errorf("left in work: %v, %v", left, err)
+	}
+	err = as(func() error {
+		left, err := os.ReadDir(union)
+		if len(left) > 0 {
+			t.Errorf("shown: %v", left)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
