@@ -80,6 +80,13 @@ func (s *volumeServer) take(h holding, attach func(context.Context, string, []vo
 	return &held{l, path}, nil
 }
 
+// giveBack ends the lease of a holder.
+func (s *volumeServer) giveBack(had *held) error {
+	ctx, cancel := patiently()
+	defer cancel()
+	return had.lease.Release(ctx)
+}
+
 // attach leaves an empty volume empty: the client fills what it wants filled.
 func (s *volumeServer) attach(ctx context.Context, volume string, uses []volumes.Use) (*volumes.Lease, string, error) {
 	return s.engine.volumes().Attach(ctx, volume, uses, func(*volumes.Data) error { return nil })

@@ -59,10 +59,13 @@ func (s *volumeServer) mount(_ context.Context, q plugin.Request) (plugin.Answer
 	if err == nil {
 		err = s.set(h, now)
 	}
-	if err != nil {
-		return plugin.Answer{}, errors.Join(err, s.set(h, nil))
+	if err == nil {
+		return plugin.Answer{Mountpoint: now.path}, nil
 	}
-	return plugin.Answer{Mountpoint: now.path}, nil
+	if now != nil {
+		err = errors.Join(err, s.giveBack(now))
+	}
+	return plugin.Answer{}, errors.Join(err, s.set(h, nil))
 }
 
 // unmount gives back what a holder has; what it hasn't is given back already.
@@ -73,9 +76,7 @@ func (s *volumeServer) unmount(_ context.Context, q plugin.Request) (plugin.Answ
 	if had == nil {
 		return plugin.Answer{}, nil
 	}
-	ctx, cancel := patiently()
-	defer cancel()
-	err := errors.Join(had.lease.Release(ctx), s.set(h, nil))
+	err := errors.Join(s.giveBack(had), s.set(h, nil))
 	s.engine.note(TypeVolume, "detach", h.Volume, map[string]string{"mount": h.name()})
 	return plugin.Answer{}, blame("volume "+h.Volume, err)
 }
