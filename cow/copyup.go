@@ -28,11 +28,11 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 		return nil, err
 	}
 	defer sys.Close(src)
-	st, err := sys.StatAt(src, "")
+	st, immutable, err := sys.StatImmutable(src)
 	if err != nil {
 		return nil, err
 	}
-	if sys.Immutable(src, "") {
+	if immutable {
 		return nil, sys.EPERM
 	}
 	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
@@ -44,25 +44,18 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 }
 
 func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
-	if err := w.makeLike(out.name, src, st); err != nil {
-		return err
-	}
-	dst, err := out.PathFd()
+	dst, err := w.makeLike(out.name, src, st)
 	if err != nil {
 		return err
 	}
 	defer sys.Close(dst)
 	size := min(limit, st.Size)
-	var data int
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
 	if holds {
-		if data, err = sys.OpenAt(w.work, out.name, sys.O_RDWR, 0); err != nil {
+		if err := w.copyFrom(s, ref, dst, size); err != nil {
 			return err
 		}
-		defer sys.Close(data)
-		if err := w.copyFrom(s, ref, data, size); err != nil {
-			return err
-		}
+		w.beginWriting(dst)
 	}
 	if err := w.stampOrigin(out, s, ref, dst, st); err != nil {
 		return err
@@ -82,7 +75,7 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 		return err
 	}
 	if holds {
-		return w.settle(data)
+		return w.settle(dst)
 	}
 	return nil
 }
@@ -96,25 +89,29 @@ func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) 
 	return w.copyData(dst, src, size)
 }
 
-// makeLike makes an empty object of src's type in work.
-func (w *Writer) makeLike(name string, src int, st *sys.Stat) error {
+// makeLike makes an empty object of src's type in work and returns a descriptor:
+// read-write for a regular file, O_PATH else.
+func (w *Writer) makeLike(name string, src int, st *sys.Stat) (fd int, err error) {
 	if err := w.step("make"); err != nil {
-		return err
+		return -1, err
 	}
 	switch t := st.Mode & sys.S_IFMT; t {
-	case sys.S_IFDIR:
-		return sys.MkdirAt(w.work, name, 0o700)
-	case sys.S_IFLNK:
-		target, err := sys.ReadlinkAt(src, "")
-		if err != nil {
-			return err
-		}
-		return sys.SymlinkAt(target, w.work, name)
 	case sys.S_IFREG:
-		return sys.MknodAt(w.work, name, t|0o600, 0)
+		return sys.OpenAt(w.work, name, sys.O_RDWR|sys.O_CREAT|sys.O_EXCL, 0o600)
+	case sys.S_IFDIR:
+		err = sys.MkdirAt(w.work, name, 0o700)
+	case sys.S_IFLNK:
+		var target string
+		if target, err = sys.ReadlinkAt(src, ""); err == nil {
+			err = sys.SymlinkAt(target, w.work, name)
+		}
 	default:
-		return sys.MknodAt(w.work, name, t|0o600, st.Rdev)
+		err = sys.MknodAt(w.work, name, t|0o600, st.Rdev)
 	}
+	if err != nil {
+		return -1, err
+	}
+	return sys.PathAt(w.work, name)
 }
 
 // stampOrigin writes what keeps the object's identity: the origin and, for a

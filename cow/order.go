@@ -47,6 +47,14 @@ func hasJournal(dev uint64) bool {
 	return err == nil
 }
 
+// beginWriting has the disk begin with a staged file's data: it writes while owner, marks and
+// times are set, and settle waits for less.
+func (w *Writer) beginWriting(fd int) {
+	if !w.volatile {
+		_ = sys.StartWriting(fd) // settle's error counts
+	}
+}
+
 // settle makes the data of a staged file reach the disk before any name that it is published under.
 func (w *Writer) settle(fd int) error {
 	if w.volatile {

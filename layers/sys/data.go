@@ -74,6 +74,11 @@ func Truncate(fd int, size int64) error {
 	return retry(func() error { return unix.Ftruncate(fd, size) })
 }
 
+// StartWriting has the kernel begin to write a file's dirty pages, and waits for none (sync_file_range(2)).
+func StartWriting(fd int) error {
+	return retry(func() error { return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) })
+}
+
 // WriteBack writes a file's dirty pages and waits for them (sync_file_range(2));
 // what the file system must remember of them, and the disk's cache, are not waited for.
 func WriteBack(fd int) error {

@@ -16,6 +16,20 @@ func Immutable(dir int, name string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0
 }
 
+// StatImmutable is StatAt and Immutable of what is behind fd (O_PATH included) in one call.
+func StatImmutable(fd int) (st Stat, immutable bool, err error) {
+	var x unix.Statx_t
+	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &x) })
+	st = Stat{
+		Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino, Nlink: uint64(x.Nlink), Mode: uint32(x.Mode), Uid: x.Uid, Gid: x.Gid,
+		Rdev: unix.Mkdev(x.Rdev_major, x.Rdev_minor), Size: int64(x.Size), Blksize: int64(x.Blksize), Blocks: int64(x.Blocks),
+		Atim: timespec(x.Atime), Mtim: timespec(x.Mtime), Ctim: timespec(x.Ctime),
+	}
+	return st, x.Attributes&unix.STATX_ATTR_IMMUTABLE != 0, err
+}
+
+func timespec(t unix.StatxTimestamp) Timespec { return Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)} }
+
 // MountRoot tells whether name in dir is the root of a mount, not of a btrfs subvolume, say.
 func MountRoot(dir int, name string) bool {
 	var st unix.Statx_t
@@ -64,7 +78,13 @@ func ChmodAt(dir int, name string, mode uint32) error {
 
 // ChmodFd sets the permission bits of the object behind fd, O_PATH included.
 func ChmodFd(fd int, mode uint32) error {
-	return retry(func() error { return unix.Chmod(ProcPath(fd), mode) })
+	return retry(func() error {
+		err := unix.Fchmod(fd, mode)
+		if err == unix.EBADF { // opened with O_PATH
+			err = unix.Chmod(ProcPath(fd), mode)
+		}
+		return err
+	})
 }
 
 // ChownFd sets the owner of the object behind fd (-1 leaves one as it is), a symbolic link's own included.

@@ -48,7 +48,13 @@ func getXattr(read func([]byte) (int, error)) ([]byte, error) {
 
 // SetXattrFd sets an extended attribute of the object behind fd, O_PATH included.
 func SetXattrFd(fd int, attr string, value []byte, flags int) error {
-	return retry(func() error { return unix.Setxattr(ProcPath(fd), attr, value, flags) })
+	return retry(func() error {
+		err := unix.Fsetxattr(fd, attr, value, flags)
+		if err == unix.EBADF { // opened with O_PATH
+			err = unix.Setxattr(ProcPath(fd), attr, value, flags)
+		}
+		return err
+	})
 }
 
 // RemoveXattrFd removes an extended attribute of the object behind fd, O_PATH included.

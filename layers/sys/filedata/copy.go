@@ -5,6 +5,7 @@ package filedata
 import "github.com/unionmount/unionmount/layers/sys"
 
 const (
+	page  = 4096
 	chunk = 1 << 20  // of read and write
 	span  = 64 << 20 // of one copy_file_range(2): how often the caller hears of a copy
 )
@@ -24,10 +25,13 @@ func Copy(dst, src int, size int64, moved func(n int64) error) (shared bool, err
 	if sys.Clone(dst, src) == nil {
 		return true, sys.Truncate(dst, size) // src may have grown, too
 	}
+	c := copier{dst, src, moved}
+	if size <= page && st.Blocks > 0 { // no room for a hole beside data
+		return false, c.segment(0, size)
+	}
 	if err := sys.Truncate(dst, size); err != nil {
 		return false, err
 	}
-	c := copier{dst, src, moved}
 	return false, Segments(src, size, c.segment)
 }
 
