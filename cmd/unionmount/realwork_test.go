@@ -14,17 +14,9 @@ const git = `git() { command git -c safe.directory='*' -c user.name=tester -c us
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 `
 
-// TestGit: clone of this project from a lower layer, commits, checkouts, gc and fsck in the union.
-func TestGit(t *testing.T) {
-	need(t, "git")
-	if _, err := os.Stat(suite.module + "/.git"); err != nil {
-		absent(t, "the tests do not run in a clone of the project")
-	}
-	eachIO(t, func(t *testing.T, io string) {
-		s := newSite(t, 1)
-		mustShell(t, s.lowers[0], git+"git clone -q --no-hardlinks "+suite.module+" base")
-		s.mount("--io", io)
-		mustShell(t, s.mnt, git+`
+// gitWork works on the clone "base", gitAfterwards looks at it after a remount.
+const (
+	gitWork = `
 cd base
 git status --porcelain > ../status; test ! -s ../status
 git checkout -q -b work
@@ -38,9 +30,29 @@ cd ../base
 git merge -q pushed; test -e new
 git gc -q --prune=now; git fsck --full --strict
 git status --porcelain > ../status; test ! -s ../status
-cd ..; rm -rf second; git -C base log --oneline > /dev/null`)
+cd ..; rm -rf second; git -C base log --oneline > /dev/null`
+	gitAfterwards = "cd base; git fsck --full; git status --porcelain > ../status; test ! -s ../status; rm -rf base"
+)
+
+// cloneBase makes the clone in a layer.
+func cloneBase(t *testing.T, lower string) {
+	t.Helper()
+	need(t, "git")
+	if _, err := os.Stat(suite.module + "/.git"); err != nil {
+		absent(t, "the tests do not run in a clone of the project")
+	}
+	mustShell(t, lower, git+"git clone -q --no-hardlinks "+suite.module+" base")
+}
+
+// TestGit: clone of this project from a lower layer, commits, checkouts, gc and fsck in the union.
+func TestGit(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		cloneBase(t, s.lowers[0])
+		s.mount("--io", io)
+		mustShell(t, s.mnt, git+gitWork)
 		s.remount()
-		mustShell(t, s.mnt, git+"cd base; git fsck --full; git status --porcelain > ../status; test ! -s ../status; rm -rf base")
+		mustShell(t, s.mnt, git+gitAfterwards)
 	})
 }
 
@@ -98,15 +110,14 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-// fioJob writes, then reads back and verifies checksums.
-func fioJob(t *testing.T, dir, engine string) {
-	t.Helper()
+// fioJob is the command that writes, then reads back and verifies checksums.
+func fioJob(dir, engine string) []string {
 	size := "8m"
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
 		size = "512m"
 	}
-	mustRun(t, "fio", "--name=verify", "--directory="+dir, "--size="+size, "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine="+engine,
-		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1", "--group_reporting", "--output="+dir+"/report")
+	return []string{"--name=verify", "--directory=" + dir, "--size=" + size, "--numjobs=2", "--rw=randrw", "--bsrange=512-64k", "--ioengine=" + engine,
+		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1", "--group_reporting", "--output=" + dir + "/report"}
 }
 
 func TestFio(t *testing.T) {
@@ -117,13 +128,13 @@ func TestFio(t *testing.T) {
 				s := newSite(t, 1)
 				s.mount("--io", io)
 				mkdir(t, s.in("fio"))
-				fioJob(t, s.in("fio"), engine)
+				mustRun(t, "fio", fioJob(s.in("fio"), engine)...)
 			})
 		})
 		t.Run("volume "+engine, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, way string) {
 				s := volumeSite(t, way, "data:/data")
-				fioJob(t, s.in("data"), engine)
+				mustRun(t, "fio", fioJob(s.in("data"), engine)...)
 				wantListing(t, s.upper)
 			})
 		})
@@ -145,6 +156,11 @@ func stressors(t *testing.T) (names []string, seconds string) {
 	return strings.Fields(strings.SplitN(list, "\n", 2)[0]), "3"
 }
 
+// stressJob is the command that runs one.
+func stressJob(dir, stressor, seconds string) []string {
+	return []string{"--temp-path", dir, "--verify", "--timeout", seconds, "--" + stressor, "1", "--oom-avoid"}
+}
+
 // TestStress: no stressor of stress-ng fails in the union that does not fail below.
 func TestStress(t *testing.T) {
 	need(t, "stress-ng")
@@ -155,9 +171,7 @@ func TestStress(t *testing.T) {
 		s.mount("--io", io)
 		mkdir(t, s.dir+"/plain")
 		for _, stressor := range names {
-			stress := func(dir string) result {
-				return run(t, "stress-ng", "--temp-path", dir, "--verify", "--timeout", seconds, "--"+stressor, "1", "--oom-avoid")
-			}
+			stress := func(dir string) result { return run(t, "stress-ng", stressJob(dir, stressor, seconds)...) }
 			if r := stress(s.mnt); r.code != 0 {
 				below := stress(s.dir + "/plain")
 				t.Logf("%s fails in the union with %d, below with %d", stressor, r.code, below.code)
