@@ -48,8 +48,12 @@ func newSite(t *testing.T, n int) *site {
 	for _, d := range append([]string{s.root, s.upper, s.work, s.mnt}, s.lowers...) {
 		mkdir(t, d)
 	}
-	abort := time.AfterFunc(testDeadline, func() {
-		t.Errorf("the test took more than %v: its connections are aborted", testDeadline)
+	deadline := testDeadline
+	if long() {
+		deadline *= 10
+	}
+	abort := time.AfterFunc(deadline, func() {
+		t.Errorf("the test took more than %v: its connections are aborted", deadline)
 		abortConnections(dir)
 	})
 	t.Cleanup(func() {
