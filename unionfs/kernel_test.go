@@ -38,6 +38,7 @@ func TestKernelReadsWhatWeWrite(t *testing.T) {
 					err = b.turn(cfg, ours, b.start, b.stop)
 				} else {
 					cfg.Allow, cfg.HeldBack, cfg.Refused, cfg.Accept = kernelAllows, false, kernelRefuses, kernelDeviates
+					cfg.Besides = func(o op.Op, union op.Result) error { return kernelTouches(ours, o, union) }
 					err = b.turn(cfg, ours, b.kernelStart, b.kernelStop)
 				}
 				if err != nil {
@@ -80,6 +81,20 @@ func kernelAllows(o op.Op) bool {
 // kernelRefuses: a redirect takes 256 bytes in the kernel (ovl_redirect_max); a directory whose path is longer doesn't move.
 func kernelRefuses(o op.Op, union op.Result) bool {
 	return o.Kind == op.Rename && union.Errno == unix.EXDEV
+}
+
+// kernelTouches: a directory that would leave a whiteout is not moved onto one that isn't empty, but ext4 gives the
+// directory it is in a new mtime (ext4_resetent after a refused RENAME_WHITEOUT).
+func kernelTouches(s *model.State, o op.Op, union op.Result) error {
+	if o.Kind != op.Rename || union.Errno != unix.ENOTEMPTY {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Dir(s.Union+"/"+o.Path), &st); err != nil {
+		return err
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Dir(s.Plain+"/"+o.Path), times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // kernelDeviates: a link made in an impure directory that lies in upper alone stays out of what the kernel has cached of

@@ -57,6 +57,8 @@ type Config struct {
 	// Refused knows what the union can't do for want of privileges: true means that the answer stands, and that the
 	// operation is left out on the plain copy. What it left behind shows in the comparison. Nil: nothing is refused.
 	Refused func(o op.Op, union op.Result) bool
+	// Besides does to the plain copy what the union is known to do besides an operation. Nil: nothing.
+	Besides func(o op.Op, union op.Result) error
 	// Renumbers allows that what is neither a file nor a directory gets another number.
 	Renumbers bool
 	// HeldBack says that the kernel holds back what is written to the union: of that, a crash leaves what was

@@ -63,22 +63,26 @@ func (s *session) step(o op.Op) (op.Result, error) {
 	if o.Kind == op.Remount {
 		return op.Result{}, s.remount()
 	}
-	if o.Drop || s.cfg.Refused == nil {
-		union, plain, err := s.workers[o.Worker].Do(o, worker.Both)
-		if err != nil {
-			return plain, err
-		}
-		return plain, s.judge(o, union, plain)
+	union, plain, err := s.execute(o)
+	if err == nil && s.cfg.Besides != nil {
+		err = s.cfg.Besides(o, union)
 	}
-	union, _, err := s.workers[o.Worker].Do(o, worker.Union)
-	if err != nil {
-		return union, err
-	}
-	plain, err := s.repeatOn(o, union)
 	if err != nil {
 		return plain, err
 	}
 	return plain, s.judge(o, union, plain)
+}
+
+// execute executes one operation on both sides.
+func (s *session) execute(o op.Op) (union, plain op.Result, err error) {
+	if o.Drop || s.cfg.Refused == nil {
+		return s.workers[o.Worker].Do(o, worker.Both)
+	}
+	union, _, err = s.workers[o.Worker].Do(o, worker.Union)
+	if err == nil {
+		plain, err = s.repeatOn(o, union)
+	}
+	return union, plain, err
 }
 
 // repeatOn executes on the plain copy what the union has answered, unless it was refused there.
