@@ -355,3 +355,16 @@ func TestForegroundEndsBySignal(t *testing.T) {
 		}
 	}
 }
+
+// TestStartWithoutItsUpper: an upper of ours that is gone, or that a killed mount never made, is named with the remedy.
+func TestStartWithoutItsUpper(t *testing.T) {
+	s := small(t)
+	s.must("mount", "--name", "m", s.lowers[0], s.mnt)
+	s.must("umount", "m")
+	upper := s.root + "/mounts/m/upper"
+	must(t, os.RemoveAll(upper))
+	s.refused(3, []string{upper, "unionmount rm m"}, "start", "m")
+	wantAbsent(t, upper)
+	s.must("rm", "m")
+	s.must("mount", "--name", "m", s.lowers[0], s.mnt)
+}

@@ -114,6 +114,17 @@ func (e *Engine) unused(p place) error {
 	return nil
 }
 
+// upperThere makes sure that an upper of ours still is: an empty one in the place of lost data would be worse.
+func upperThere(r *Record) error {
+	if !r.OwnUpper {
+		return nil
+	}
+	if _, err := os.Lstat(r.Upper); errors.Is(err, os.ErrNotExist) {
+		return fail(ErrNotFound, "start "+r.Name, "upper %s is gone, or was never made since the command that mounts was killed: unionmount rm %s, and mount again", r.Upper, r.Name)
+	}
+	return nil
+}
+
 // prepareUpper makes work and, if it is ours, upper.
 func (e *Engine) prepareUpper(r *Record, undo *undoer) error {
 	if r.OwnUpper {

@@ -6,21 +6,24 @@ import (
 	"path/filepath"
 
 	"github.com/unionmount/unionmount/unionfs/suite/op"
+	"golang.org/x/sys/unix"
 )
 
-// torn is a file in which a crash may have left a part of a write: a call that writes data reaches the union as
-// several requests, and the filesystem below promises no more.
+// torn is a file in which a crash may have left a part of a write: a call that changes data reaches the union as
+// several requests, and the filesystem below promises no more. The first of them may be the one that takes file
+// capabilities away (notify_change, file_remove_privs).
 type torn struct {
 	union, plain string
 	before       []byte
-	now          []byte // in the union
+	times        unix.Stat_t // of before
+	now          []byte      // in the union
 }
 
 // openTorn prepares to accept a part of the operation, if it writes data and if all differences are at one path or
 // at names of the same file. Without names (an unlinked file) there is nothing to compare either.
 func (s *session) openTorn(o op.Op, differences []string) (*torn, error) {
 	switch o.Kind {
-	case op.Write, op.Pwrite, op.MapWrite, op.CopyRange, op.Fallocate:
+	case op.Write, op.Pwrite, op.MapWrite, op.CopyRange, op.Fallocate, op.Truncate, op.Ftruncate:
 	default:
 		return nil, nil
 	}
@@ -39,8 +42,10 @@ func (s *session) openTorn(o op.Op, differences []string) (*torn, error) {
 		}
 	}
 	t := &torn{union: filepath.Join(s.state.Union, at[0].Path), plain: filepath.Join(s.state.Plain, at[0].Path)}
-	t.before, err = os.ReadFile(t.plain)
-	return t, err
+	if t.before, err = os.ReadFile(t.plain); err != nil {
+		return nil, err
+	}
+	return t, unix.Stat(t.plain, &t.times)
 }
 
 // accepts says that each byte in the union is that of before or that of after the operation.
@@ -69,5 +74,11 @@ func (t *torn) accepts() bool {
 	return len(now) >= min(shorter, longer) && len(now) <= max(shorter, longer) && !bytes.Equal(now, after)
 }
 
-// adopt gives the plain copy the union's content. A failure shows in the comparison that follows.
-func (t *torn) adopt() { _ = os.WriteFile(t.plain, t.now, 0) }
+// adopt gives the plain copy the union's content, and takes its capabilities away. A failure shows in the comparison
+// that follows.
+func (t *torn) adopt() {
+	_ = os.WriteFile(t.plain, t.now, 0)
+	if bytes.Equal(t.now, t.before) {
+		_ = unix.UtimesNanoAt(unix.AT_FDCWD, t.plain, []unix.Timespec{t.times.Atim, t.times.Mtim}, 0)
+	}
+}
