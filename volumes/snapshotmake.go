@@ -58,14 +58,11 @@ type stagedSnapshot struct {
 }
 
 func (l *Locked) stageSnapshot(ctx context.Context, name string) (*stagedSnapshot, error) {
-	if _, err := l.Volume(); err != nil {
-		return nil, err // removed before the lock was had
+	if err := l.sweepSnapshots(ctx); err != nil { // ErrNotFound: the volume was removed before the lock was had
+		return nil, err
 	}
 	all := filepath.Join(l.Dir(), snapshotsDir)
 	if err := os.Mkdir(all, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	if err := l.sweepSnapshots(ctx); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp(all, newPrefix)

@@ -161,6 +161,22 @@ func stressJob(dir, stressor, seconds string) []string {
 	return []string{"--temp-path", dir, "--verify", "--timeout", seconds, "--" + stressor, "1", "--oom-avoid"}
 }
 
+// stress fails the test for what fails in the union and not below.
+func stress(t *testing.T, names []string, union, below string, run func(stressor, dir string) result) {
+	t.Helper()
+	for _, stressor := range names {
+		r := run(stressor, union)
+		if r.code == 0 {
+			continue
+		}
+		plain := run(stressor, below)
+		t.Logf("%s fails in the union with %d, below with %d", stressor, r.code, plain.code)
+		if plain.code == 0 {
+			t.Errorf("%s fails in the union only: %s", stressor, r)
+		}
+	}
+}
+
 // TestStress: no stressor of stress-ng fails in the union that does not fail below.
 func TestStress(t *testing.T) {
 	need(t, "stress-ng")
@@ -170,16 +186,9 @@ func TestStress(t *testing.T) {
 		s.atimes = false // getdent walks the whole machine, the layers themselves too
 		s.mount("--io", io)
 		mkdir(t, s.dir+"/plain")
-		for _, stressor := range names {
-			stress := func(dir string) result { return run(t, "stress-ng", stressJob(dir, stressor, seconds)...) }
-			if r := stress(s.mnt); r.code != 0 {
-				below := stress(s.dir + "/plain")
-				t.Logf("%s fails in the union with %d, below with %d", stressor, r.code, below.code)
-				if below.code == 0 {
-					t.Errorf("%s fails in the union only: %s", stressor, r)
-				}
-			}
-		}
+		stress(t, names, s.mnt, s.dir+"/plain", func(stressor, dir string) result {
+			return run(t, "stress-ng", stressJob(dir, stressor, seconds)...)
+		})
 	})
 }
 
