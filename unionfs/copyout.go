@@ -1,6 +1,7 @@
 package unionfs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,27 +10,49 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// CopyOut copies what layers and upper show at target, whatever volume lies there,
-// into the empty directory dir: with owners, modes, attributes, links and holes, and
-// the directory's own. found is false if there is no directory at target. What a
-// plain user may not copy is logged. Called before the mount.
-func (fs *FS) CopyOut(target, dir string) (found bool, err error) {
+// Subtree is a directory of the union, as layers and upper show it: whatever
+// volume lies there.
+type Subtree struct {
+	fs     *FS
+	at     spot
+	target string
+}
+
+// Subtree finds the directory at target; nil if there is none. Called before the mount.
+func (fs *FS) Subtree(target string) (*Subtree, error) {
 	at, err := fs.resolve(target)
 	if err == sys.ENOENT || err == nil && !at.entry.IsDir() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target, err)
+	}
+	return &Subtree{fs, at, target}, nil
+}
+
+// Empty tells whether the directory has no names.
+func (s *Subtree) Empty() (bool, error) {
+	some := errors.New("it has some")
+	err := s.fs.union.stack.List(s.at.entry, s.at.path, func(layers.Name) error { return some })
+	if errors.Is(err, some) {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", target, err)
-	}
+	return err == nil, err
+}
+
+// CopyTo copies the subtree into the empty directory dir: with owners, modes,
+// attributes, links and holes, and the directory's own. What a plain user may not
+// copy is logged.
+func (s *Subtree) CopyTo(dir string) error {
 	to, err := sys.Open(dir, sys.O_RDONLY|sys.O_DIRECTORY)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer sys.Close(to)
-	t := cow.Tree{From: fs.union.stack, NoACL: fs.cfg.NoACL, Skip: func(path string, err error) {
-		fs.cfg.Log.Warn("fill: not permitted, left out", "target", target, "path", path, "error", err)
+	t := cow.Tree{From: s.fs.union.stack, NoACL: s.fs.cfg.NoACL, Skip: func(path string, err error) {
+		s.fs.cfg.Log.Warn("fill: not permitted, left out", "target", s.target, "path", path, "error", err)
 	}}
-	return true, t.Copy(at.entry, at.path, to)
+	return t.Copy(s.at.entry, s.at.path, to)
 }
 
 // spot is an object of the union's layers, and where upper has it if it does.

@@ -21,12 +21,19 @@ type Data struct {
 // fillPrefix begins the name, in the volume's directory, of what will fill the data.
 const fillPrefix = ".fill-"
 
-// Fill fills the data if it is empty. copy fills the empty directory that it is
-// told, gives it its owner, mode and attributes, and says whether there was
-// anything to copy. The content appears by one rename, or, where the data's root
+// Filling is a directory whose content and looks an empty volume gets.
+type Filling interface {
+	Empty() (bool, error)
+	// CopyTo fills an empty directory, and gives it owner, mode and attributes.
+	CopyTo(dir string) error
+}
+
+// Fill fills the data if it is empty. An empty directory gives its looks alone, in
+// place and without a sync: the data are empty still, and the next Fill does it
+// again. Else the content appears by one rename, or, where the data's root
 // must stay (another file system, other mounts in it), name by name once all of it
 // is there; what a crash interrupts then is finished by the next.
-func (d *Data) Fill(copy func(dir string) (found bool, err error)) (filled bool, err error) {
+func (d *Data) Fill(from Filling) (filled bool, err error) {
 	if err := errors.Join(d.finish(), d.sweep()); err != nil {
 		return false, err
 	}
@@ -34,47 +41,57 @@ func (d *Data) Fill(copy func(dir string) (found bool, err error)) (filled bool,
 	if err != nil || !empty {
 		return false, err
 	}
+	if empty, err = from.Empty(); err != nil || empty {
+		return false, errors.Join(err, d.look(from))
+	}
 	beside, err := d.besides()
 	if err != nil {
 		return false, err
 	}
 	if !beside {
-		return d.fillInside(copy)
+		return d.fillInside(from)
 	}
 	stage, err := os.MkdirTemp(d.locked.Dir(), fillPrefix)
 	if err != nil {
 		return false, err
 	}
-	found, err := filledBy(copy, stage)
-	if err != nil || !found {
+	if err := copyTo(stage, from); err != nil {
 		return false, errors.Join(err, RemoveTree(stage))
 	}
 	return true, d.publish(stage)
 }
 
-// filledBy has copy fill a stage, and syncs it.
-func filledBy(copy func(dir string) (found bool, err error), stage string) (found bool, err error) {
-	if found, err = copy(stage); err == nil && found {
-		err = sys.SyncFSOf(stage)
+// look gives the data the looks of an empty directory, unless the user said which they have.
+func (d *Data) look(of Filling) error {
+	keep, err := d.keepsOwner()
+	if err != nil || keep {
+		return err
 	}
-	return found, err
+	return of.CopyTo(d.Path)
+}
+
+// copyTo fills a stage, and syncs it.
+func copyTo(stage string, from Filling) error {
+	if err := from.CopyTo(stage); err != nil {
+		return err
+	}
+	return sys.SyncFSOf(stage)
 }
 
 // fillInside fills data whose file system is another.
-func (d *Data) fillInside(copy func(dir string) (found bool, err error)) (filled bool, err error) {
+func (d *Data) fillInside(from Filling) (filled bool, err error) {
 	s, err := d.begin()
 	if err != nil {
 		return false, err
 	}
-	found, err := filledBy(copy, s.path())
-	if err == nil && found {
+	if err = copyTo(s.path(), from); err == nil {
 		err = d.dressed(s.path())
 	}
-	if err == nil && found {
+	if err == nil {
 		s.Step = stepMove
 		err = s.note()
 	}
-	if err != nil || !found {
+	if err != nil {
 		return false, errors.Join(err, s.end())
 	}
 	return true, s.finish()

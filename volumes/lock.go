@@ -62,7 +62,8 @@ func openLock(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 }
 
-// isAt tells whether f is still the file at path: its last holder removes it.
+// isAt tells whether f is still the file at path: the last holder of a name without
+// a volume removes it.
 func isAt(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {
@@ -72,8 +73,14 @@ func isAt(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// Unlock gives the name free.
-func (l *Locked) Unlock() error { return errors.Join(os.Remove(l.file.Name()), l.file.Close()) }
+// Unlock gives the name free. The file of a volume that is there stays: see overwrite.
+func (l *Locked) Unlock() error {
+	_, err := os.Lstat(l.Dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(l.file.Name())
+	}
+	return errors.Join(err, l.file.Close())
+}
 
 // Dir is the directory of the volume.
 func (l *Locked) Dir() string { return filepath.Join(l.store.dir, l.Name) }

@@ -88,9 +88,15 @@ func (s *Store) Import(ctx context.Context, name string, from io.Reader, o archi
 	if err != nil {
 		return v, false, st, err
 	}
-	filled, err := (&Data{Path: a.data, locked: l}).Fill(func(dir string) (bool, error) { return true, unpack(dir) })
+	filled, err := (&Data{Path: a.data, locked: l}).Fill(unpacking(unpack))
 	if err == nil && !filled {
 		err = fail(ErrConflict, "import %s: the volume isn't empty: import into a new volume, or remove this one first", name)
 	}
 	return v, false, st, errors.Join(err, l.detach(ctx, a))
 }
+
+// unpacking fills a volume with an archive.
+type unpacking func(dir string) error
+
+func (unpacking) Empty() (bool, error)      { return false, nil }
+func (u unpacking) CopyTo(dir string) error { return u(dir) }

@@ -285,7 +285,12 @@ func ended(pid int) bool {
 		return true
 	}
 	_, rest, ok := strings.Cut(string(data), ") ")
-	return ok && (rest[0] == 'Z' || rest[0] == 'X')
+	if !ok || rest[0] != 'Z' && rest[0] != 'X' {
+		return false
+	}
+	// A killed process's other threads may still have its files, and their locks.
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err != nil || len(threads) <= 1
 }
 
 func loopsOf(dir string) []string {

@@ -239,7 +239,8 @@ func TestManyVolumesCostLessThanBinds(t *testing.T) {
 			}
 		}
 		best := make([]time.Duration, 3)
-		for range 3 {
+		// What else runs on the machine delays one or the other: it gets more rounds to show its least.
+		for round := 0; round < 3 || round < 12 && best[1]-best[0] > best[2]; round++ {
 			for i, what := range []struct{ run, end func() }{{mount(), end}, {mount(flags...), end}, {binds, func() { detachBelow(targets) }}} {
 				began := time.Now()
 				what.run()

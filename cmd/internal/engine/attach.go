@@ -94,7 +94,11 @@ func (s *server) fill(union *unionfs.FS, name string, d *volumes.Data) error {
 		if v.Name != name || v.NoCopy || v.Subpath != "" {
 			continue
 		}
-		filled, err := d.Fill(func(dir string) (bool, error) { return union.CopyOut(v.Target, dir) })
+		from, err := union.Subtree(v.Target)
+		filled := false
+		if err == nil && from != nil {
+			filled, err = d.Fill(from)
+		}
 		if err != nil {
 			return fail(nil, "volume "+name, "fill it from %s: %w: nothing of it was kept; nocopy leaves a volume empty", v.Target, err)
 		}
