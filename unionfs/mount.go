@@ -36,6 +36,17 @@ func (fs *FS) Mount(mountpoint string) error {
 // Transport tells how requests arrive, once mounted: "device" or "io_uring".
 func (fs *FS) Transport() string { return string(fs.server.Kind()) }
 
+// Held counts what the union keeps: nodes the kernel knows, and files and
+// directories that are open.
+func (fs *FS) Held() (nodes, open int) {
+	fs.table.mu.Lock()
+	nodes = fs.table.slots.count
+	fs.table.mu.Unlock()
+	fs.handles.mu.Lock()
+	defer fs.handles.mu.Unlock()
+	return nodes, len(fs.handles.m)
+}
+
 // options are fusermount3's.
 func (fs *FS) options(words []string) []string {
 	o := append([]string{"default_permissions"}, words...)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,28 +176,41 @@ func TestNothingPilesUp(t *testing.T) {
 			work(t, s.mnt)
 			forgetCaches(t)
 			time.Sleep(200 * time.Millisecond) // FORGETs come after their cause
-			last = holds(t, pid)
+			last = holds(t, s, pid)
 			if round == 1 {
 				second = last
 			}
 		}
 		t.Logf("second round %+v, tenth %+v", second, last)
-		if last.descriptors > second.descriptors+8 || last.threads > second.threads+4 || last.memory > second.memory+24*mebibyte {
+		if last.descriptors > second.descriptors+8 || last.threads > second.threads+4 || last.memory > second.memory+24*mebibyte ||
+			last.goroutines > second.goroutines+4 || last.nodes > second.nodes+8 || last.open > second.open {
 			t.Errorf("it grows: second round %+v, tenth %+v", second, last)
 		}
 	})
 }
 
 type held struct {
-	descriptors, threads int
-	memory               int64
+	descriptors, threads    int
+	goroutines, nodes, open int
+	memory                  int64
 }
 
-func holds(t *testing.T, pid int) held {
+func holds(t *testing.T, s *site, pid int) held {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	must(t, err)
-	return held{len(fds), int(status(t, pid, "Threads:")), resident(t, pid)}
+	h := held{descriptors: len(fds), threads: int(status(t, pid, "Threads:")), memory: resident(t, pid)}
+	said := func() []string {
+		log, err := os.ReadFile(s.root + "/log/" + s.name + ".log")
+		must(t, err)
+		return regexp.MustCompile(`msg=holds .*`).FindAllString(string(log), -1)
+	}
+	before := len(said())
+	must(t, unix.Kill(pid, unix.SIGUSR1))
+	eventually(t, "the daemon says what it holds", func() bool { return len(said()) > before })
+	_, err = fmt.Sscanf(said()[before], "msg=holds goroutines=%d nodes=%d open=%d", &h.goroutines, &h.nodes, &h.open)
+	must(t, err)
+	return h
 }
 
 // work reads everything, makes, changes and removes files, and leaves nothing of its own.

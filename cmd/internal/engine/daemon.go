@@ -79,3 +79,15 @@ func endOnSignal(c chan os.Signal, end func()) (stop func()) {
 	}()
 	return func() { signal.Stop(c); close(c) }
 }
+
+// tellOnSignal calls tell at each SIGUSR1.
+func tellOnSignal(tell func()) (stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR1)
+	go func() {
+		for range c {
+			tell()
+		}
+	}()
+	return func() { signal.Stop(c); close(c) }
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -105,8 +106,13 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
 	stop := endOnSignal(caught, s.end)
+	still := tellOnSignal(func() {
+		nodes, open := union.Held()
+		s.log.Info("holds", "goroutines", runtime.NumGoroutine(), "nodes", nodes, "open", open)
+	})
 	union.Wait()
 	stop()
+	still()
 	s.engine.note(TypeMount, "stop", r.Name, map[string]string{"mountpoint": r.Mountpoint})
 	return errors.Join(s.engine.unpoint(s.state), union.Close(), s.dropped())
 }
