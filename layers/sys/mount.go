@@ -121,7 +121,11 @@ func Unmount(target string, lazy bool) error {
 // attributes don't: ENOTCONN if it is dead.
 func Answers(path string) error {
 	var st unix.Statfs_t
-	return retry(func() error { return unix.Statfs(path, &st) })
+	err := retry(func() error { return unix.Statfs(path, &st) })
+	if err == unix.ECONNABORTED { // it died while it was asked
+		err = retry(func() error { return unix.Statfs(path, &st) })
+	}
+	return err
 }
 
 // KeepFromChildren marks every descriptor from first on close-on-exec: also those
