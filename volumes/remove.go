@@ -158,10 +158,11 @@ func nothingMounted(path string) error {
 	if err != nil {
 		return err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
-		real = path
+		real = filepath.Dir(path)
 	}
+	real = filepath.Join(real, filepath.Base(path)) // itself: where a link leads is not removed
 	for _, m := range mounts {
 		if m.Target == real || strings.HasPrefix(m.Target, real+"/") {
 			return fail(ErrConflict, "remove %s: something is mounted at %s: unmount it first", path, m.Target)

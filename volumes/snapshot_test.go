@@ -67,6 +67,7 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 		"while it was moved up":  {stepMove, []string{stage + "/g", "d/h"}, []string{"d", "f", "g"}},
 		"with a file system":     {stepReplace, []string{stage + "/g", "lost+found/"}, []string{"g", "lost+found"}},
 		"with names in the way":  {stepReplace, []string{stage + "/f/deep"}, []string{"f"}},
+		"with links to mounts":   {stepReplace, []string{stage + "/g", "out -> /proc", "root -> /"}, []string{"g"}},
 		"with nothing in it":     {stepReplace, []string{stage + "/"}, nil},
 		"when the stage is gone": {stepReplace, nil, []string{"f"}}, // and nothing else
 		"when nothing was begun": {"", []string{stage + "/g"}, []string{stage, "f"}},
@@ -76,8 +77,13 @@ func TestInterruptedRestoreIsFinished(t *testing.T) {
 			s := At(t.TempDir())
 			v := made(t, s, "db")
 			for _, p := range c.prepare {
+				p, to, link := strings.Cut(p, " -> ")
 				at := filepath.Join(v.Mountpoint, p)
-				if strings.HasSuffix(p, "/") {
+				if link {
+					if err := os.Symlink(to, at); err != nil {
+						t.Fatal(err)
+					}
+				} else if strings.HasSuffix(p, "/") {
 					if err := os.MkdirAll(at, 0o755); err != nil {
 						t.Fatal(err)
 					}
