@@ -41,13 +41,7 @@ func method(r tree.Result) string {
 	return "copy"
 }
 
-// attachment is a lease for a copy. UsedBy shows it, rm and restore respect it.
-type attachment struct {
-	data string // where the volume's data is
-	file *os.File
-}
-
-// attach makes the data appear for a copy.
+// attach makes the data appear for a copy. UsedBy shows its lease, rm and restore respect it.
 func (l *Locked) attach(ctx context.Context, others int) (*attachment, error) {
 	d, err := l.Driver()
 	if err != nil {
@@ -55,26 +49,7 @@ func (l *Locked) attach(ctx context.Context, others int) (*attachment, error) {
 	}
 	use := Use{Mount: fmt.Sprintf("copy.%d", os.Getpid()), Pid: os.Getpid(), Since: time.Now(), ReadOnly: true}
 	path := filepath.Join(l.Dir(), leasesDir, use.Mount)
-	data, err := d.Mount(ctx, holder(path))
-	if err != nil {
-		return nil, Judge(fmt.Errorf("error while mounting volume %s: %w", l.Name, err))
-	}
-	if others == 0 {
-		err = (&Data{Path: data, locked: l}).finish() // what a crash interrupted
-	}
-	var f *os.File
-	if err == nil {
-		f, err = takeLease(path, []Use{use})
-	}
-	if err != nil {
-		return nil, errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(path), others == 0))
-	}
-	return &attachment{data, f}, nil
-}
-
-func (l *Locked) detach(ctx context.Context, a *attachment) error {
-	path := a.file.Name()
-	return errors.Join(a.file.Close(), l.end(context.WithoutCancel(ctx), path))
+	return l.lease(ctx, d, path, []Use{use}, others)
 }
 
 // unused is ErrConflict if a mount has the volume attached.

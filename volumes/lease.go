@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/volumes/driver"
 )
 
 // Use is one place where a mount has a volume.
@@ -57,31 +58,52 @@ func (s *Store) Attach(ctx context.Context, name string, uses []Use, prepare fun
 		}
 	}
 	path := filepath.Join(l.Dir(), leasesDir, uses[0].Mount)
-	data, err = d.Mount(ctx, holder(path))
+	a, err := l.lease(ctx, d, path, uses, len(others))
 	if err != nil {
-		return nil, "", Judge(fmt.Errorf("error while mounting volume %s: %w", name, err))
+		return nil, "", err
 	}
-	undo := func(err error) (*Lease, string, error) {
-		return nil, "", errors.Join(err, d.Unmount(context.WithoutCancel(ctx), holder(path), len(others) == 0))
-	}
-	filling := &Data{Path: data, Others: len(others) > 0, locked: l}
-	if !filling.Others {
-		err = filling.finish() // what a crash interrupted
-	}
-	if err == nil {
-		err = prepare(filling)
+	filling := &Data{Path: a.data, Others: len(others) > 0, locked: l}
+	if err = prepare(filling); err == nil {
+		err = l.note(uses)
 	}
 	if err != nil {
-		return undo(err)
+		return nil, "", errors.Join(fmt.Errorf("attach %s: %w", name, err), l.detach(ctx, a))
 	}
+	return &Lease{s, name, a.file}, a.data, nil
+}
+
+// attachment is a lease, and where the volume's data appeared.
+type attachment struct {
+	data string
+	file *os.File
+}
+
+// lease takes a lease, has the driver mount, and finishes what a crash interrupted
+// if nobody else has the volume. The lease comes first: whoever finds it after a kill
+// knows that there may be something to unmount.
+func (l *Locked) lease(ctx context.Context, d driver.Driver, path string, uses []Use, others int) (*attachment, error) {
 	f, err := takeLease(path, uses)
 	if err != nil {
-		return undo(fmt.Errorf("attach %s: %w", name, err))
+		return nil, fmt.Errorf("attach %s: %w", l.Name, err)
 	}
-	if err := l.note(uses); err != nil {
-		return undo(fmt.Errorf("attach %s: %w", name, errors.Join(err, os.Remove(path), f.Close())))
+	a := &attachment{file: f}
+	if a.data, err = d.Mount(ctx, holder(path)); err != nil {
+		err = Judge(fmt.Errorf("error while mounting volume %s: %w", l.Name, err))
+		return nil, errors.Join(err, os.Remove(path), f.Close())
 	}
-	return &Lease{s, name, f}, data, nil
+	if others == 0 {
+		err = (&Data{Path: a.data, locked: l}).finish()
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.detach(ctx, a))
+	}
+	return a, nil
+}
+
+// detach gives up what lease took.
+func (l *Locked) detach(ctx context.Context, a *attachment) error {
+	path := a.file.Name()
+	return errors.Join(a.file.Close(), l.end(context.WithoutCancel(ctx), path))
 }
 
 // holder names a lease to a plugin, as Docker names a container: by 64 digits.
@@ -99,7 +121,7 @@ func takeLease(path string, uses []Use) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +130,9 @@ func takeLease(path string, uses []Use) (*os.File, error) {
 		if err != sys.EWOULDBLOK || time.Now().After(end) {
 			break
 		}
+	}
+	if err == nil {
+		err = f.Truncate(0) // nobody else's by now
 	}
 	if err == nil {
 		_, err = f.Write(text)
@@ -135,7 +160,12 @@ func (l *Lease) Release(ctx context.Context) error {
 func (l *Locked) Uses(ctx context.Context) ([]Use, error) {
 	live, dead, err := l.store.leases(l.Name)
 	for _, path := range dead {
-		err = errors.Join(err, l.end(ctx, path))
+		ended := l.end(ctx, path)
+		if errors.Is(ended, driver.ErrRefused) {
+			// A kill came before the plugin mounted anything, or it was asked twice now.
+			ended = errors.Join(ended, os.Remove(path))
+		}
+		err = errors.Join(err, ended)
 	}
 	return live, err
 }

@@ -20,6 +20,26 @@ func attach(t *testing.T, s *Store, volume, mount string) *Lease {
 	return l
 }
 
+// TestLeaseComesBeforeWhatItHolds: a kill while a volume is being filled leaves a
+// lease, by which what the driver mounted is found.
+func TestLeaseComesBeforeWhatItHolds(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	mustCreate(t, s, "db")
+	failed := errors.New("failed")
+	_, _, err := s.Attach(ctx, "db", []Use{{Mount: "one"}}, func(*Data) error {
+		if uses, err := s.Uses("db"); err != nil || len(uses) != 1 || uses[0].Mount != "one" {
+			t.Errorf("uses while it is filled: %+v, %v", uses, err)
+		}
+		return failed
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("attach: %v", err)
+	}
+	if left := names(t, filepath.Join(s.dir, "db", leasesDir)); len(left) != 0 {
+		t.Errorf("leases after a failure: %v", left)
+	}
+}
+
 func TestLeaseHoldsAVolume(t *testing.T) {
 	ctx, s := context.Background(), At(t.TempDir())
 	mustCreate(t, s, "db")

@@ -33,6 +33,7 @@ var (
 	ErrInUse       = errors.New("in use")
 	ErrNotFound    = errors.New("not found") // the driver, or the volume by its driver
 	ErrExists      = errors.New("exists")    // a plugin's volume, before it is created
+	ErrRefused     = errors.New("refused")   // by a plugin, which heard it: to ask again is no use
 )
 
 // Volume is what a driver is told of a volume.

@@ -88,6 +88,10 @@ func (r remote) usable(ctx context.Context, path string) error {
 
 func (r remote) Unmount(ctx context.Context, id string, _ bool) error {
 	_, err := r.client.Call(ctx, plugin.Unmount, plugin.Request{Name: r.Name, ID: id})
+	var refused *plugin.Refusal
+	if errors.As(err, &refused) {
+		return fail(ErrRefused, "%w", err)
+	}
 	return err
 }
 
