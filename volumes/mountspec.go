@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+
+	"github.com/unionmount/unionmount/volumes/driver"
 )
 
 // mountSpec is a --mount value while it is being read.
@@ -29,9 +31,38 @@ func ParseMountSpec(value string) (Spec, error) {
 		err = m.finish()
 	}
 	if err != nil {
-		return Spec{}, &failure{kindOf(err), fmt.Errorf("invalid argument %q: %w", value, err)}
+		return Spec{}, &failure{kindOf(err), fmt.Errorf("invalid argument %q: %w", HideMountSpec(value), err)}
 	}
 	return m.Spec, nil
+}
+
+// HideMountSpec is a --mount value as a person may see it, without passwords.
+func HideMountSpec(value string) string {
+	fields, err := csv.NewReader(strings.NewReader(value)).Read()
+	if err != nil && strings.Contains(value, "volume-opt") {
+		return "(no CSV)" // what of it is a password can't be told
+	}
+	if err != nil {
+		return value
+	}
+	for i := range fields {
+		fields[i] = hideField(fields[i])
+	}
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	_ = w.Write(fields) // to memory
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func hideField(field string) string {
+	key, option, _ := strings.Cut(field, "=")
+	name, value, ok := strings.Cut(option, "=")
+	if !ok || strings.TrimSpace(strings.ToLower(key)) != "volume-opt" {
+		return field
+	}
+	name = strings.TrimSpace(name)
+	return key + "=" + name + "=" + driver.Hide(map[string]string{name: value})[name]
 }
 
 func (m *mountSpec) read(value string) error {
@@ -42,10 +73,10 @@ func (m *mountSpec) read(value string) error {
 	for _, field := range fields {
 		key, val, valued := strings.Cut(field, "=")
 		if strings.TrimSpace(key) != key {
-			return fail(ErrBadSpec, "invalid option '%s' in '%s': option should not have whitespace", key, field)
+			return fail(ErrBadSpec, "invalid option '%s' in '%s': option should not have whitespace", key, hideField(field))
 		}
 		if valued && strings.TrimSpace(val) != val {
-			return fail(ErrBadSpec, "invalid value for '%s' in '%s': value should not have whitespace", key, field)
+			return fail(ErrBadSpec, "invalid value for '%s' in '%s': value should not have whitespace", key, hideField(field))
 		}
 		key = strings.ToLower(key)
 		if group, _, ok := strings.Cut(key, "-"); ok && m.used[group] == "" {

@@ -221,6 +221,12 @@ func TestDriverRefusals(t *testing.T) {
 	if strings.Contains(r.stderr, "s3cret") {
 		t.Error("the password shows")
 	}
+	for _, wrong := range []string{"volume-opt=type=cifs", "volume-opt=device=//h/s,colour=red"} { // no device, no such key
+		r = s.refused(2, []string{"password=********"}, "mount", "--mount", `src=new,dst=/n,"volume-opt=o=username=u,password=s3cret",`+wrong, s.lowers[0], s.mnt)
+		if strings.Contains(r.stderr, "s3cret") {
+			t.Error("the password shows")
+		}
+	}
 	if m := mountsBelow(s.dir); len(m) > 0 {
 		t.Errorf("mounts are left: %v", m)
 	}
@@ -276,6 +282,36 @@ func TestHangingPlugin(t *testing.T) {
 	s.must("rm", "m")
 	s.must("volume", "rm", "far")
 	wantAbsent(t, other.root+"/volumes/far")
+}
+
+// TestHangingPluginOfKilledDaemon: umount of a mount whose daemon was killed waited a
+// minute for a plugin that hangs. What it has is given back at its next use.
+func TestHangingPluginOfKilledDaemon(t *testing.T) {
+	s := newSite(t, 1)
+	write(t, s.lowers[0]+"/file", "x")
+	other := newSite(t, 0)
+	plugin := "unionmount-test-hangs-later"
+	p := other.serve(pluginSocket(t, plugin))
+	s.must("volume", "create", "far", "-d", plugin)
+	s.mountVolumes("fuse", "far:/far")
+	pid := s.inspect().Pid
+	must(t, unix.Kill(pid, unix.SIGKILL))
+	s.gone(pid)
+	must(t, p.Process.Signal(unix.SIGSTOP))
+	start := time.Now()
+	s.must("umount", "m")
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("umount took %v", took)
+	}
+	must(t, p.Process.Signal(unix.SIGCONT))
+	s.must("start", "m")
+	if by := other.inspectVolume("far").UsedBy; len(by) != 1 {
+		t.Errorf("the plugin's volume is used by %+v", by)
+	}
+	s.umount()
+	eventually(t, "the plugin hears of the end", func() bool { return len(other.inspectVolume("far").UsedBy) == 0 })
+	s.must("rm", "m")
+	s.must("volume", "rm", "far")
 }
 
 // TestPluginThatIsGone: its volume is shown, refused to a mount, and forgotten with rm -f only.

@@ -132,7 +132,7 @@ func TestEvents(t *testing.T) {
 	s.must("volume", "rm", "db")
 	s.must("volume", "prune", "-f")
 	want := []string{"volume create db", "mount create m", "volume attach db", "mount start m", "mount stop m", "volume detach db",
-		"volume attach db", "mount start m", "mount die m", "mount destroy m", "volume destroy db", "volume prune "}
+		"volume attach db", "mount start m", "mount die m", "volume detach db", "mount destroy m", "volume destroy db", "volume prune "}
 	var got []string
 	for deadline := time.After(patience); len(got) < len(want); {
 		select {
@@ -156,11 +156,11 @@ func TestEvents(t *testing.T) {
 		flags []string
 		n     int
 	}{
-		{[]string{"db"}, 5},
-		{[]string{"m"}, 9},
+		{[]string{"db"}, 6},
+		{[]string{"m"}, 10},
 		{[]string{"--filter", "type=mount", "--filter", "event=start"}, 2},
 		{[]string{"--filter", "event=start", "--filter", "event=stop"}, 3},
-		{[]string{"--filter", "volume=db", "--filter", "mount=m"}, 3},
+		{[]string{"--filter", "volume=db", "--filter", "mount=m"}, 4},
 		{[]string{"--filter", "driver=none"}, 0},
 	} {
 		if out := s.must(append(since, c.flags...)...); strings.Count(out, "\n") != c.n {

@@ -73,16 +73,15 @@ func (s *server) takeVolume(union *unionfs.FS, name string) (data string, err er
 		return "", err
 	}
 	s.volumes.leases = append(s.volumes.leases, l)
-	s.noteVolume("attach", name)
+	s.engine.noteVolume(r, "attach", name)
 	return data, nil
 }
 
 // noteVolume notes that a volume was attached or detached, once for each path.
-func (s *server) noteVolume(action, name string) {
-	r := &s.state.Record
+func (e *Engine) noteVolume(r *Record, action, name string) {
 	for _, v := range r.Volumes {
 		if v.Name == name {
-			s.engine.note(TypeVolume, action, name, map[string]string{"driver": v.Driver, "mount": r.Name,
+			e.note(TypeVolume, action, name, map[string]string{"driver": v.Driver, "mount": r.Name,
 				"destination": v.Target, "read/write": strconv.FormatBool(!v.ReadOnly)})
 		}
 	}
@@ -191,7 +190,7 @@ func (s *server) detachVolumes() error {
 		ctx, cancel := patiently()
 		errs = append(errs, l.Release(ctx))
 		cancel()
-		s.noteVolume("detach", l.Volume())
+		s.engine.noteVolume(&s.state.Record, "detach", l.Volume())
 	}
 	if len(v.tmpfs) > 0 {
 		errs = append(errs, s.engine.dropTmpfs(s.state.Record.Name))
@@ -219,12 +218,9 @@ func (e *Engine) dropTmpfs(mount string) error {
 // only drivers mounted for it.
 func (e *Engine) sweepVolumes(ctx context.Context, r *Record) error {
 	var errs []error
-	tmpfs := false
-	for _, v := range r.Volumes {
-		tmpfs = tmpfs || v.Tmpfs != nil
-		if v.Name != "" {
-			errs = append(errs, e.volumes().Sweep(ctx, v.Name))
-		}
+	tmpfs := slices.ContainsFunc(r.Volumes, func(v VolumeRef) bool { return v.Tmpfs != nil })
+	for _, name := range r.volumeNames() {
+		errs = append(errs, e.volumes().Sweep(ctx, name))
 	}
 	if tmpfs {
 		errs = append(errs, e.dropTmpfs(r.Name))

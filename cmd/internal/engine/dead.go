@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -19,12 +21,24 @@ func (e *Engine) clearDead(name string, s *State) error {
 		if err := unmountDead(s); err != nil {
 			return fail(nil, "clear up "+name, "%w", errors.Join(err, lease.file.Close()))
 		}
-		ctx, cancel := patiently()
-		defer cancel()
-		err = errors.Join(e.unpoint(s), e.sweepVolumes(ctx, &s.Record))
 		e.note(TypeMount, "die", name, map[string]string{"mountpoint": s.Record.Mountpoint})
+		err = e.unpoint(s)
+		e.letGo(name, &s.Record)
 	}
 	return errors.Join(err, lease.release())
+}
+
+// letGo gives back what a killed daemon had of volumes. A driver that hangs must not
+// block umount: what it has still is given back before the volume's next use.
+func (e *Engine) letGo(name string, r *Record) {
+	ctx, cancel := context.WithTimeout(context.Background(), patienceDetach)
+	defer cancel()
+	if err := e.sweepVolumes(ctx, r); err != nil {
+		fmt.Fprintf(os.Stderr, "unionmount: mount %s: a volume is left to its next use: %v\n", name, err)
+	}
+	for _, v := range r.volumeNames() {
+		e.noteVolume(r, "detach", v)
+	}
 }
 
 // clearAndDrop does too what the daemon would have done at its end.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,16 @@ func (r *Record) config() unionfs.Config {
 		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
 	}
+}
+
+// volumeNames are the named volumes, each once.
+func (r *Record) volumeNames() (names []string) {
+	for _, v := range r.Volumes {
+		if v.Name != "" && !slices.Contains(names, v.Name) {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 func (r *Record) text() ([]byte, error) {

@@ -56,7 +56,7 @@ func (e *Engine) resolveVolumes(r *Record, q Request) error {
 	}
 	for _, s := range q.Mounts {
 		spec, err := volumes.ParseMountSpec(s)
-		if err := add(s, spec, err); err != nil {
+		if err := add(volumes.HideMountSpec(s), spec, err); err != nil {
 			return err
 		}
 	}
