@@ -246,6 +246,20 @@ func TestAnonymousVolumes(t *testing.T) {
 	}
 }
 
+// TestPruneReadsTheFiles: a listing may be older than a volume's file, which is the
+// truth: one that was kept by hand since was deleted.
+func TestPruneReadsTheFiles(t *testing.T) {
+	s := newSite(t, 1)
+	one := strings.TrimSpace(s.must("volume", "create"))
+	s.must("volume", "ls")
+	write(t, s.root+"/volumes/"+one+"/options.json", `{"version": 1, "driver": "local", "createdAt": "2026-01-01T00:00:00Z"}`)
+	s.must("volume", "prune", "-f")
+	s.volume(one)
+	write(t, s.root+"/volumes/"+one+"/options.json", `{"version": 1, "driver": "local", "createdAt": "2026-01-01T00:00:00Z", "labels": {"keep": ""}}`)
+	s.must("volume", "prune", "-a", "-f", "--filter", "label!=keep")
+	s.volume(one)
+}
+
 // TestVolumePrune: anonymous ones, -a named ones, never those in use or with driver options.
 func TestVolumePrune(t *testing.T) {
 	s := newSite(t, 1)

@@ -262,10 +262,18 @@ func (p *packer) data(fd int, s segment) (short bool, err error) {
 	return short, nil
 }
 
-// outward tells whether a symbolic link at name leads out of the tree, by its text alone.
+// outward tells whether a symbolic link at name may lead out of the tree, by its
+// text alone: a .. behind a name leads wherever that name, a link maybe, leads.
 func outward(name, target string) bool {
 	if strings.HasPrefix(target, "/") {
 		return true
+	}
+	named := false
+	for c := range strings.SplitSeq(target, "/") {
+		if c == ".." && named {
+			return true
+		}
+		named = named || c != ".." && c != "." && c != ""
 	}
 	to := path.Join(path.Dir(name), target)
 	return to == ".." || strings.HasPrefix(to, "../")

@@ -50,12 +50,15 @@ func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) 
 	defer cancel()
 	errs := []error{broken, e.volumes().Clean(ctx)}
 	var gone []string
+	wanted := func(v *volumes.Volume) bool {
+		return v.Driver == driver.Local && len(v.Options) == 0 && (all || choose.all || v.Anonymous()) && choose.keeps(v, false)
+	}
 	for i := range found {
 		v := &found[i]
-		if v.Driver != driver.Local || len(v.Options) > 0 || !all && !choose.all && !v.Anonymous() || !choose.keeps(v, false) {
+		if !wanted(v) {
 			continue
 		}
-		size, err := e.pruneOne(v.Name)
+		size, err := e.pruneOne(v.Name, wanted)
 		if errors.Is(err, ErrConflict) || errors.Is(err, volumes.ErrConflict) || errors.Is(err, volumes.ErrNotFound) {
 			continue // in use, or removed since
 		}
@@ -70,16 +73,16 @@ func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) 
 	return p, errors.Join(errs...)
 }
 
-// pruneOne removes one volume and tells what that gave back.
-func (e *Engine) pruneOne(name string) (size int64, err error) {
+// pruneOne removes one volume, if it is wanted still, and tells what that gave back.
+func (e *Engine) pruneOne(name string, wanted func(*volumes.Volume) bool) (size int64, err error) {
 	ctx, cancel := patiently()
 	defer cancel()
 	l, err := e.volumes().Lock(ctx, name)
 	if err != nil {
 		return 0, blame("volume "+name, err)
 	}
-	v, err := l.Volume() // again, now that nobody can make it another one
-	if err == nil && (v.Driver != driver.Local || len(v.Options) > 0) {
+	v, err := l.Volume() // its file, not the list: and nobody can make it another one now
+	if err == nil && !wanted(&v) {
 		err = volumes.ErrNotFound
 	}
 	var sweep func() error
