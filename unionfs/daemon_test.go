@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(runWatched(m))
 }
 
 // daemon is a union served by a process of its own: it can be killed, and a process that touches its mappings does
@@ -63,7 +63,7 @@ func (d *daemon) start() error {
 		return err
 	}
 	d.cmd = exec.Command("/proc/self/exe")
-	d.cmd.Env = append(os.Environ(), "UNIONFS_TEST_DAEMON="+string(spec), "GORACE=atexit_sleep_ms=0")
+	d.cmd.Env = append(os.Environ(), "UNIONFS_TEST_DAEMON="+string(spec))
 	d.cmd.Stderr = os.Stderr
 	if d.User {
 		d.cmd.Dir = "/"
