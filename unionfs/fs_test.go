@@ -15,12 +15,14 @@ import (
 	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
-// mountUnion mounts cfg at a new directory of the test's and unmounts it at its end.
+// mountUnion mounts cfg at a new directory of the test's and unmounts it at its end, when the lower layers must be what
+// they were.
 func mountUnion(t *testing.T, cfg unionfs.Config) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		suite.Absent(t, "needs root to mount by mount(2)")
 	}
+	guardLowers(t, true, cfg.Lowers...)
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	fs, err := unionfs.Open(cfg)
 	if err != nil {
@@ -73,7 +75,7 @@ func dirs(t *testing.T) (lower, upper, work string) {
 }
 
 // TestPosix runs go-fuse's conformance functions in the union and in a routed
-// volume, on every connection.
+// volume, on every connection, each in a directory that a layer has.
 func TestPosix(t *testing.T) {
 	for _, c := range connections() {
 		for _, volume := range []bool{false, true} {
@@ -86,12 +88,12 @@ func TestPosix(t *testing.T) {
 				where := map[bool]string{false: "union", true: "volume"}[volume]
 				t.Run(c.String()+"/"+where+"/"+name, func(t *testing.T) {
 					c.need(t)
-					lower, upper, work := dirs(t)
-					cfg := c.config(unionfs.Config{Lowers: []string{lower}, Upper: upper, Work: work})
-					sub := ""
+					_, upper, work := dirs(t)
+					cfg := c.config(unionfs.Config{Lowers: []string{posixLayer(t, 0, name)}, Upper: upper, Work: work})
+					sub := name
 					if volume {
-						sub = "vol"
-						cfg.Volumes = []unionfs.Volume{{Source: t.TempDir(), Target: "/vol"}}
+						sub = "vol/" + name
+						cfg.Volumes = []unionfs.Volume{{Source: posixLayer(t, 0, name), Target: "/vol"}}
 					}
 					fn(t, filepath.Join(mountUnion(t, cfg), sub))
 				})

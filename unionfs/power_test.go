@@ -52,6 +52,7 @@ func TestPowerLoss(t *testing.T) {
 			disk := diskImage(t, store+"/disk.img", "128M", "mkfs.ext4", "-q")
 			lower := dir + "/lower"
 			powerLayer(t, lower, disk)
+			guardLowers(t, true, lower)
 			d := &daemon{Config: c.config(unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work"}), Mountpoint: dir + "/mnt"}
 			if out, err := exec.Command("sync", "-f", disk).CombinedOutput(); err != nil {
 				t.Fatalf("sync: %v: %s", err, out)
