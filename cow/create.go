@@ -164,7 +164,7 @@ func (w *Writer) createStaged(p parent, name string, n New) (int, error) {
 	}
 	if err == nil {
 		if err = w.step("publish"); err == nil {
-			err = w.moveOver(temp, p.fd, name, n.kind() == sys.S_IFDIR, n.Hides)
+			err = w.opened(fd, func() error { return w.moveOver(temp, p.fd, name, n.kind() == sys.S_IFDIR, n.Hides) })
 		}
 		err = closeOn(fd, err)
 	}

@@ -61,6 +61,10 @@ func (w *Writer) LinkUp(index, at, name string, names, lowerNlink uint64) error 
 		return err
 	}
 	defer sys.Close(fd)
+	return w.opened(fd, func() error { return w.linkUp(fd, at, name, names, lowerNlink) })
+}
+
+func (w *Writer) linkUp(fd int, at, name string, names, lowerNlink uint64) error {
 	if err := w.setMark(fd, layers.SuffixNames, strconv.AppendUint(nil, names, 10)); err != nil {
 		return err
 	}
@@ -82,7 +86,7 @@ func (w *Writer) SetCount(index string, names uint64) error {
 		return err
 	}
 	defer sys.Close(fd)
-	return w.setCount(fd, names)
+	return w.opened(fd, func() error { return w.setCount(fd, names) })
 }
 
 func (w *Writer) setCount(fd int, names uint64) error {

@@ -66,21 +66,22 @@ func (w *Writer) rmdir(dir int, name string, inUpper, whiteout bool) error {
 	temp := w.temp()
 	switch {
 	case !whiteout:
-		if err := sys.RenameAt(dir, name, w.work, temp, 0); err != nil {
+		if err := w.openedAt(dir, name, func() error { return sys.RenameAt(dir, name, w.work, temp, 0) }); err != nil {
 			return err
 		}
 	case !w.devices:
 		if err := w.aufsWhiteout(dir, name); err != nil {
 			return err
 		}
-		if err := sys.RenameAt(dir, name, w.work, temp, 0); err != nil {
+		if err := w.openedAt(dir, name, func() error { return sys.RenameAt(dir, name, w.work, temp, 0) }); err != nil {
 			return err
 		}
 	default:
 		if err := w.stageWhiteout(temp); err != nil {
 			return err
 		}
-		if err := sys.RenameAt(w.work, temp, dir, name, sys.RENAME_EXCHANGE); err != nil {
+		swap := func() error { return sys.RenameAt(w.work, temp, dir, name, sys.RENAME_EXCHANGE) }
+		if err := w.openedAt(dir, name, swap); err != nil {
 			_ = sys.UnlinkAt(w.work, temp)
 			return err
 		}

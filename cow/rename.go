@@ -121,17 +121,18 @@ func (w *Writer) clearTarget(dir int, name string) (bool, error) {
 	if err := sys.MkdirAt(w.work, temp, 0o700); err != nil {
 		return false, err
 	}
-	err = w.dressCleared(temp, old, &st)
-	if err == nil {
-		if err = w.step("swap cleared"); err == nil {
-			err = sys.RenameAt(w.work, temp, dir, name, sys.RENAME_EXCHANGE)
+	err = w.dressCleared(temp, old, &st, func() error {
+		if err := w.step("swap cleared"); err != nil {
+			return err
 		}
-	}
+		return w.opened(old, func() error { return sys.RenameAt(w.work, temp, dir, name, sys.RENAME_EXCHANGE) })
+	})
 	_ = w.destroy(w.work, temp) // the old one, or the one that was not needed
 	return err == nil, err
 }
 
-func (w *Writer) dressCleared(temp string, old int, st *sys.Stat) error {
+// dressCleared makes the new directory look like the old one and swaps them.
+func (w *Writer) dressCleared(temp string, old int, st *sys.Stat, swap func() error) error {
 	fd, err := sys.PathAt(w.work, temp)
 	if err != nil {
 		return err
@@ -140,7 +141,10 @@ func (w *Writer) dressCleared(temp string, old int, st *sys.Stat) error {
 	if err := w.setMark(fd, layers.SuffixOpaque, layers.Opaque()); err != nil {
 		return err
 	}
-	return w.copyMeta(fd, old, st)
+	if err := w.copyMeta(fd, old, st); err != nil {
+		return err
+	}
+	return w.opened(fd, swap)
 }
 
 func isEmpty(pathFd int) (bool, error) {
@@ -213,10 +217,12 @@ func (w *Writer) markMoved(dir int, name, redirect string, opaque bool) error {
 		return err
 	}
 	defer sys.Close(fd)
-	if redirect != "" {
-		return w.setMark(fd, layers.SuffixRedirect, []byte(redirect))
-	}
-	return w.setMark(fd, layers.SuffixOpaque, layers.Opaque())
+	return w.opened(fd, func() error {
+		if redirect != "" {
+			return w.setMark(fd, layers.SuffixRedirect, []byte(redirect))
+		}
+		return w.setMark(fd, layers.SuffixOpaque, layers.Opaque())
+	})
 }
 
 // MarkOpaque makes the upper directory at hide everything below it.

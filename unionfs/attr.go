@@ -117,6 +117,10 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		defer n.use().copyMu.Unlock()
 	}
 	return fs.reach(n, func(dir int, base string) error {
+		if n.entry.Load().Index() != "" { // against the writer, see cow.Writer.SetCount
+			fs.countMu.Lock()
+			defer fs.countMu.Unlock()
+		}
 		if nothing {
 			return n.dropPrivileges(dir, base, in.Uid)
 		}

@@ -20,13 +20,8 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if w == nil {
 		return sys.EROFS
 	}
-	for i, at := range fs.table.places(n) {
-		if i > 0 && !fs.unindexed(n) {
-			break
-		}
-		if err := fs.ensureUpper(at.dir, cow.Whole); err != nil {
-			return err
-		}
+	if err := fs.ensureParents(n); err != nil {
+		return err
 	}
 	n.use().copyMu.Lock()
 	defer n.use().copyMu.Unlock()
@@ -48,6 +43,36 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
 	return nil
+}
+
+// ensureParents makes sure that upper has a directory in which n is known: the first that can be had, for a plain user's
+// daemon can't copy up one that is another's; or all of them where the link would break.
+func (fs *FS) ensureParents(n *node) (err error) {
+	all := fs.unindexed(n)
+	for _, at := range fs.table.places(n) {
+		err = fs.ensureUpper(at.dir, cow.Whole)
+		if all && err != nil || !all && !refused(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// refused says that a plain user's daemon may not do it; of another name of the same file perhaps.
+func refused(err error) bool { return errors.Is(err, sys.EPERM) || errors.Is(err, sys.EACCES) }
+
+// placeInUpper returns a known name of n, in a directory that upper has if there is one.
+func (fs *FS) placeInUpper(n *node) (name, bool) {
+	places := fs.table.places(n)
+	for _, at := range places {
+		if at.dir.entry.Load().Upper {
+			return at, true
+		}
+	}
+	if len(places) == 0 {
+		return name{}, false
+	}
+	return places[0], true
 }
 
 // complete gives a metacopy in upper the data that it lacks. Caller holds n.use().copyMu.
@@ -90,7 +115,7 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 		return fs.linkName(n)
 	}
 	for {
-		at, ok := fs.table.place(n)
+		at, ok := fs.placeInUpper(n)
 		if !ok {
 			return fs.publishNameless(n, &next, staged)
 		}
@@ -167,13 +192,28 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	return err
 }
 
-// linkName gives an object just indexed the name it is known by, so that a
+// linkName gives an object just indexed a name it is known by, so that a
 // reader of upper finds the change there (ovl_copy_up does the same). Caller holds renameMu.
 func (fs *FS) linkName(n *node) error {
-	at, ok := fs.table.place(n)
+	at, ok := fs.placeInUpper(n)
 	if !ok {
 		return nil
 	}
+	err := fs.linkNameAt(n, at)
+	if refused(err) { // in a directory that its mode closes
+		for _, other := range fs.table.places(n) {
+			if other == at || !other.dir.entry.Load().Upper {
+				continue
+			}
+			if err = fs.linkNameAt(n, other); !refused(err) {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+func (fs *FS) linkNameAt(n *node, at name) error {
 	at.dir.dirMu.Lock()
 	defer at.dir.dirMu.Unlock()
 	dir, ok := fs.table.path(at.dir)

@@ -14,8 +14,8 @@ import (
 	"github.com/unionmount/unionmount/unionfs/suite/startree"
 )
 
-// userUnion is a plain user's union of one lower, made by fill as his.
-func userUnion(t *testing.T, fill func(lower string) error) (union string, as func(func() error) error, remount func() error) {
+// userUnion is a plain user's union of one lower, made by fill as his; then root may change it.
+func userUnion(t *testing.T, fill func(lower string) error, root ...func(lower string) error) (union string, as func(func() error) error, remount func() error) {
 	t.Helper()
 	fuseForAll(t)
 	w := world{connection: connection{io: unionfs.IOOpen}, user: true, marks: startree.UserXattr}
@@ -38,6 +38,11 @@ func userUnion(t *testing.T, fill func(lower string) error) (union string, as fu
 	}
 	if err := as(func() error { return fill(lower) }); err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range root {
+		if err := change(lower); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if b.before, err = b.hash(); err != nil {
 		t.Fatal(err)
@@ -247,5 +252,56 @@ func TestRemoveDirectoryClosedToItsOwner(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRenamedSymlinkOfAPlainUser: a lower symlink that a plain user had renamed answered EIO a moment later. Its copy
+// can't carry the origin, so the rename found a second node for it, and the first kept the name that was gone.
+func TestRenamedSymlinkOfAPlainUser(t *testing.T) {
+	fuseForAll(t)
+	w := world{connection: connection{io: unionfs.IOOpen}, user: true, marks: startree.UserXattr}
+	b, s, err := w.build(t, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	entries, err := os.ReadDir(b.lowers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	s.Look(func() {
+		for _, e := range entries {
+			if e.IsDir() || e.Type().IsRegular() {
+				continue
+			}
+			if _, err = os.ReadDir(s.Union); err != nil {
+				return
+			}
+			to := s.Union + "/renamed"
+			if err = os.Rename(filepath.Join(s.Union, e.Name()), to); errors.Is(err, unix.EPERM) {
+				err = nil
+				continue // root's
+			}
+			tried++
+			var st unix.Statx_t
+			if err == nil {
+				err = unix.Statx(unix.AT_FDCWD, to, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+			}
+			if err != nil {
+				err = fmt.Errorf("%q: %w", e.Name(), err)
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if tried == 0 {
+		t.Fatal("the fixture has no symlink or special file of the user's")
 	}
 }
