@@ -20,12 +20,12 @@ import (
 // TestKernelReadsWhatWeWrite takes turns on one upper: the model changes it through us, then through kernel overlayfs,
 // and so on. Each turn begins with the comparison of the whole tree as the other left it, links included.
 func TestKernelReadsWhatWeWrite(t *testing.T) {
-	for _, c := range connections() {
+	for i, c := range connections() {
 		t.Run(c.String(), func(t *testing.T) {
 			c.need(t)
 			seed := seed(t)
-			w := world{name: c.String(), connection: c, marks: startree.Kernel, calm: true}
-			b, ours, err := w.build(t, 1+int(seed%4), seed)
+			w := world{name: c.String(), connection: c, marks: startree.Kernel, calm: true, place: i}
+			b, ours, err := w.build(t, w.layers(seed), seed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func kernelAllows(o op.Op) bool {
 }
 
 // kernelRefuses: a redirect takes 256 bytes in the kernel (ovl_redirect_max); a directory whose path is longer doesn't move.
-func kernelRefuses(o op.Op, union op.Result) bool {
+func kernelRefuses(_ string, o op.Op, union op.Result) bool {
 	return o.Kind == op.Rename && union.Errno == unix.EXDEV
 }
 

@@ -61,10 +61,25 @@ func (w world) share(all int) int {
 	return all * 70 / 100 / len(connections())
 }
 
+// TestLayerCounts: whatever the seed, a run of a suite in all worlds has each number of layers from 1 to 8.
+func TestLayerCounts(t *testing.T) {
+	for seed := range int64(20) {
+		seen := map[int]bool{}
+		for _, w := range worlds() {
+			seen[w.layers(seed)] = true
+		}
+		for n := 1; n <= 8; n++ {
+			if !seen[n] || len(seen) != 8 {
+				t.Errorf("seed %d: %v layers", seed, seen)
+			}
+		}
+	}
+}
+
 func TestModel(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		seed := seed(t)
-		cfg := w.run(w.state(t, 1+int(seed%8), seed), seed)
+		cfg := w.run(w.state(t, w.layers(seed), seed), seed)
 		cfg.Ops, cfg.Log, cfg.Atimes = w.share(size(100_000, 10_000_000)), t.Logf, os.Getenv("ATIMES") != ""
 		if long() {
 			cfg.CompareEvery = 20_000
@@ -81,7 +96,7 @@ func TestConcurrent(t *testing.T) {
 
 func concurrent(t *testing.T, w world) {
 	seed := seed(t)
-	cfg := w.run(w.state(t, 3, seed, model.Tops(4)...), seed)
+	cfg := w.run(w.state(t, w.layers(seed), seed, model.Tops(4)...), seed)
 	cfg.Workers, cfg.Log = 4, t.Logf
 	cfg.Ops = w.share(size(10_000, 200_000))
 	if err := model.Concurrent(cfg); err != nil {
@@ -96,7 +111,7 @@ func TestCrash(t *testing.T) {
 			return
 		}
 		seed := seed(t)
-		cfg := w.run(w.state(t, 3, seed), seed)
+		cfg := w.run(w.state(t, w.layers(seed), seed), seed)
 		cfg.Log = t.Logf
 		if err := model.Crash(cfg, times("KILLS", 10, 75), 300*time.Millisecond); err != nil {
 			t.Fatal(err)
@@ -104,8 +119,12 @@ func TestCrash(t *testing.T) {
 	})
 }
 
+// TestExercise changes one file, which must be the user's: whose the others are makes no difference.
 func TestExercise(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
+		if w.user && w.whose != his {
+			return
+		}
 		seed := seed(t)
 		w.file = "exercised"
 		s, err := w.state(t, 1, seed)()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,26 +26,38 @@ const plainUser = 65534
 type world struct {
 	name string
 	connection
-	user  bool   // a plain user mounts and acts; most of the layers are his, the rest root's
-	his   bool   // all of the layers are the plain user's: nothing is refused that isn't in the copy
+	user  bool   // a plain user mounts and acts
+	whose owners // whose the layers are in a plain user's world
 	way   string // into a volume, "bind" or "fuse", to which the suite is confined; "": it runs in the union
 	marks startree.Marks
 	file  string // one more in the topmost layer, zeros
 	calm  bool   // no whiteouts of nothing, see startree.Options.NoStrays
+	place int    // among the worlds
 }
 
-// worlds are each connection as root, a plain user's mount, and a volume by both ways.
+// worlds are each connection as root, a plain user's mounts, and a volume by both ways. Those that only the long form has
+// are the last, so that the others keep their place.
 func worlds() []world {
-	var all []world
-	for _, c := range connections() {
-		all = append(all, world{name: c.String(), connection: c, marks: startree.Kernel | startree.UserXattr | startree.OCI})
-	}
 	open := connection{io: unionfs.IOOpen}
-	return append(all,
-		world{name: "user", connection: open, user: true, his: true, marks: startree.UserXattr | startree.OCI},
-		world{name: "volume-fuse", connection: open, way: "fuse", marks: startree.Kernel},
-		world{name: "volume-bind", connection: connection{io: unionfs.IOCached}, way: "bind", marks: startree.Kernel})
+	users := startree.UserXattr | startree.OCI
+	all := []world{
+		{name: "user", connection: open, user: true, whose: his, marks: users},
+		{name: "user-some-roots", connection: open, user: true, whose: some, marks: users},
+		{name: "user-all-roots", connection: open, user: true, whose: roots, marks: users},
+		{name: "volume-fuse", connection: open, way: "fuse", marks: startree.Kernel},
+		{name: "volume-bind", connection: connection{io: unionfs.IOCached}, way: "bind", marks: startree.Kernel},
+	}
+	for _, c := range connections() {
+		all = append(all, world{name: c.String(), connection: c, marks: startree.Kernel | users})
+	}
+	for i := range all {
+		all[i].place = i
+	}
+	return all
 }
+
+// layers is the number of this world's layers: of any eight worlds that follow each other, each has another.
+func (w world) layers(seed int64) int { return 1 + int((seed%8+int64(w.place))%8) }
 
 // eachWorld runs a test in every world, in several at a time.
 func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
@@ -84,18 +95,11 @@ func (w world) run(fresh func() (*model.State, error), seed int64) model.Config 
 	cfg.HeldBack = w.held
 	if w.user {
 		cfg.Credentials = []*syscall.Credential{{Uid: plainUser, Gid: plainUser}}
-		cfg.Refused, cfg.Renumbers = notOwned, true
+		cfg.Refused, cfg.Renumbers = notHis, true
 		// A store that was refused stays in a page that somebody has mapped: it can't be taken back there.
 		cfg.Allow = func(o op.Op) bool { return allowed(o) && o.Kind != op.MapHold }
 	}
 	return cfg
-}
-
-// notOwned: what is root's can't be copied up by a plain user, for the copy would be his; nor can anything in a
-// directory that its own mode closes to him, nor can what is open in such a directory be looked at; of a listing
-// that may be one name, ".." (docs/semantics.md).
-func notOwned(_ op.Op, union op.Result) bool {
-	return union.Errno == unix.EPERM || union.Errno == unix.EACCES || strings.Contains(union.Out, unix.EACCES.Error())
 }
 
 // state mounts a union of layers made from the seed beside its plain copy. Closing it checks that the layers
@@ -104,6 +108,7 @@ func (w world) state(t *testing.T, layers int, seed int64, tops ...string) func(
 	if os.Geteuid() != 0 {
 		suite.Absent(t, "needs root to mount by mount(2)")
 	}
+	t.Logf("%d layers", layers)
 	return func() (*model.State, error) {
 		dir := t.TempDir()
 		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
@@ -150,10 +155,8 @@ func (b *built) make(layers int, seed int64, tops []string) error {
 	if err := b.addFile(); err != nil {
 		return err
 	}
-	if b.his {
-		if err := filepath.WalkDir(b.at("lower"), func(p string, _ os.DirEntry, err error) error {
-			return errors.Join(err, os.Lchown(p, plainUser, plainUser))
-		}); err != nil {
+	if b.user {
+		if err := b.chown(tops); err != nil {
 			return err
 		}
 	}
@@ -162,6 +165,11 @@ func (b *built) make(layers int, seed int64, tops []string) error {
 			continue
 		}
 		if err := startree.Flatten(b.lowers, b.at(sub)); err != nil {
+			return err
+		}
+	}
+	if b.user { // as the upper, whose owner the union's root has
+		if err := os.Chown(b.at("plain"), plainUser, plainUser); err != nil {
 			return err
 		}
 	}
@@ -235,24 +243,6 @@ func (b *built) close() error {
 		err = errors.Join(err, e, fmt.Errorf("a volume's changes reached the upper: %v", names))
 	}
 	return errors.Join(err, os.RemoveAll(b.dir))
-}
-
-// asPlainUser runs do in a thread of its own that is the plain user: nobody else may enter his mount.
-func asPlainUser(do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its identity
-		for _, call := range [][4]uintptr{
-			{unix.SYS_SETGROUPS}, {unix.SYS_SETRESGID, plainUser, plainUser, plainUser}, {unix.SYS_SETRESUID, plainUser, plainUser, plainUser},
-		} {
-			if _, _, e := unix.RawSyscall(call[0], call[1], call[2], call[3]); e != 0 {
-				panic(fmt.Sprintf("become the plain user: %v", e))
-			}
-		}
-		do()
-	}()
-	<-done
 }
 
 // sameRoot gives an upper the attributes of the layer below: the union's root has the upper's.

@@ -55,8 +55,9 @@ type Config struct {
 	// Accept knows deviations: true means that these different answers are no failure. Nil: none.
 	Accept func(o op.Op, union, plain op.Result) bool
 	// Refused knows what the union can't do for want of privileges: true means that the answer stands, and that the
-	// operation is left out on the plain copy. What it left behind shows in the comparison. Nil: nothing is refused.
-	Refused func(o op.Op, union op.Result) bool
+	// operation is left out on the plain copy, which is as it was before. What it left behind shows in the comparison.
+	// What was refused otherwise must be refused by the plain copy too. Nil: nothing is refused.
+	Refused func(plain string, o op.Op, union op.Result) bool
 	// Besides does to the plain copy what the union is known to do besides an operation. Nil: nothing.
 	Besides func(o op.Op, union op.Result) error
 	// Renumbers allows that what is neither a file nor a directory gets another number.

@@ -88,7 +88,7 @@ func (s *session) execute(o op.Op) (union, plain op.Result, err error) {
 // repeatOn executes on the plain copy what the union has answered, unless it was refused there.
 func (s *session) repeatOn(o op.Op, union op.Result) (op.Result, error) {
 	w := s.workers[o.Worker]
-	if s.cfg.Refused == nil || !s.cfg.Refused(o, union) {
+	if s.cfg.Refused == nil || !s.cfg.Refused(s.state.Plain, o, union) {
 		_, plain, err := w.Do(o, worker.Plain)
 		return plain, err
 	}

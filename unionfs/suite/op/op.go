@@ -117,6 +117,15 @@ func (o Op) Paths() []string {
 	return out
 }
 
+// OnlyLooks says that the operation changes nothing, whatever it is answered.
+func (o Op) OnlyLooks() bool {
+	switch o.Kind {
+	case Readlink, Getxattr, Listxattr, Stat, Lstat, Access, List:
+		return true
+	}
+	return o.Kind == Open && o.Flags == 0
+}
+
 // OnSlot says that the operation works on an open file (or opens one).
 func (o Op) OnSlot() bool {
 	switch o.Kind {

@@ -93,12 +93,15 @@ func (b *builder) privileged(full string, kind uint32) error {
 	return nil
 }
 
-// mode draws permissions. As a plain user all directories can be used by their owner, or no test could clean up.
+// mode draws permissions. Where root doesn't clean up all directories can be used by their owner, or no test could.
 func (b *builder) mode(kind uint32, p string) uint32 {
 	if kind == unix.S_IFDIR {
 		modes := []uint32{0o755, 0o755, 0o777, 0o700, 0o775, 0o2775, 0o1777}
 		if p == "" {
 			return 0o755
+		}
+		if b.opt.Root || b.opt.User != 0 {
+			modes = append(modes, 0o555)
 		}
 		return modes[b.rng.Intn(len(modes))]
 	}
