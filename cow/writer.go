@@ -222,12 +222,27 @@ func (w *Writer) destroyDir(dir int, name string) error {
 	if err := sys.ReadDir(fd, func(e sys.Dirent) error { names = append(names, e.Name); return nil }); err != nil {
 		return err
 	}
+	if len(names) > 0 {
+		if err := w.destroyNames(fd, names); err != nil {
+			return err
+		}
+	}
+	return sys.RmdirAt(dir, name)
+}
+
+// destroyNames keeps the directory's times: who has it open still sees them.
+func (w *Writer) destroyNames(fd int, names []string) error {
+	st, err := sys.StatFd(fd)
+	if err != nil {
+		return err
+	}
 	for _, n := range names {
 		if err := w.destroy(fd, n); err != nil {
 			return err
 		}
 	}
-	return sys.RmdirAt(dir, name)
+	_ = sys.UtimesFd(fd, st.Atim, st.Mtim) // nothing to lose
+	return nil
 }
 
 // ignore drops one errno that means "already so".
