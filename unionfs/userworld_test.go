@@ -1,6 +1,7 @@
 package unionfs_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -122,4 +125,58 @@ func asPlainUser(do func()) {
 		do()
 	}()
 	<-done
+}
+
+// fuseSwitch is the mode of /dev/fuse while a test needs it: those of several worlds run side by side.
+var fuseSwitch struct {
+	sync.Mutex
+	users int
+	old   os.FileMode
+	lock  *os.File
+}
+
+// fuseForAll opens /dev/fuse to plain users, as distributions do, until the test ends. Those of cmd/unionmount, and other
+// runs, wait for their turn.
+func fuseForAll(t *testing.T) {
+	t.Helper()
+	if err := useFuse(1); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := useFuse(-1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// useFuse counts a user more or less of the device, which is closed again after the last.
+func useFuse(users int) error {
+	const device = "/dev/fuse"
+	s := &fuseSwitch
+	s.Lock()
+	defer s.Unlock()
+	var err error
+	switch {
+	case users < 0 && s.users == 1:
+		err = errors.Join(os.Chmod(device, s.old), s.lock.Close())
+	case users > 0 && s.users == 0:
+		var st os.FileInfo
+		if s.lock, err = os.OpenFile(os.TempDir()+"/unionmount-test-dev-fuse.lock", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+			return err
+		}
+		if err = unix.Flock(int(s.lock.Fd()), unix.LOCK_EX); err == nil {
+			st, err = os.Stat(device)
+		}
+		if err == nil {
+			s.old = st.Mode().Perm()
+			err = os.Chmod(device, 0o666)
+		}
+		if err != nil {
+			return errors.Join(err, s.lock.Close())
+		}
+	}
+	if err == nil {
+		s.users += users
+	}
+	return err
 }

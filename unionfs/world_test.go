@@ -73,22 +73,6 @@ func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
 	}
 }
 
-// fuseForAll opens /dev/fuse to plain users, as distributions do, until the test ends. Tests that do so take turns,
-// also with those of cmd/unionmount.
-func fuseForAll(t *testing.T) {
-	t.Helper()
-	lock, err := os.OpenFile(os.TempDir()+"/unionmount-test-dev-fuse.lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
-	var st unix.Stat_t
-	if err := errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_EX), unix.Stat("/dev/fuse", &st), unix.Chmod("/dev/fuse", 0o666)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Chmod("/dev/fuse", st.Mode&0o7777) })
-}
-
 // run is a run of the model in this world.
 func (w world) run(fresh func() (*model.State, error), seed int64) model.Config {
 	cfg := model.Config{Fresh: fresh, Seed: seed, Root: !w.user, ACL: true, Allow: allowed}

@@ -271,9 +271,77 @@ func TestNamesAfterRename(t *testing.T) {
 	runNames(t, "cached", pairs("rename and change", operate))
 }
 
-// TestNamesUserMarks: in an upper with user.* marks no rename answers EXDEV either.
+// TestNamesUserMarks: in an upper with user.* marks no rename answers EXDEV either, and links, exchanges and refusals are as
+// below: without redirects, and with. The short form does every seventh of what another test does with trusted.* marks.
 func TestNamesUserMarks(t *testing.T) {
-	runNames(t, "open", pairs("rename", renameWith(0)), "-o", "userxattr")
+	all := pairs("rename", renameWith(0))
+	others := append(pairs("rename NOREPLACE", renameWith(unix.RENAME_NOREPLACE)),
+		append(pairs("rename EXCHANGE", renameWith(unix.RENAME_EXCHANGE)), pairs("link", unix.Link)...)...)
+	t.Run("copied whole", func(t *testing.T) { runNames(t, "open", append(all, seventh(others)...), "-o", "userxattr") })
+	t.Run("redirects", func(t *testing.T) {
+		runNames(t, "cached", seventh(append(all, others...)), "-o", "userxattr,redirect_dir=on")
+	})
+}
+
+// seventh is every seventh case: seven has no factor in common with the number of origins.
+func seventh(cases []namesCase) []namesCase {
+	if long() {
+		return cases
+	}
+	var some []namesCase
+	for i := 0; i < len(cases); i += 7 {
+		some = append(some, cases[i])
+	}
+	return some
+}
+
+// TestUserRedirects: with userxattr and redirect_dir=on a lower directory is renamed by a mark in user.*, without a copy of
+// what is in it; it is found again after a remount and moves again.
+func TestUserRedirects(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 2)
+		plain := s.dir + "/plain"
+		for _, base := range [][2]string{{s.lowers[0], s.lowers[1]}, {plain, plain}} {
+			fullDirectory(base[0]+"/d", base[1]+"/d")
+			put(base[1]+"/parent/d/deep/file", "deep")
+		}
+		s.mount("--io", io, "-o", "userxattr,redirect_dir=on")
+		move := func(from, to string) {
+			t.Helper()
+			for _, base := range []string{plain, s.mnt} {
+				must(t, os.Rename(base+"/"+from, base+"/"+to))
+			}
+			sameTree(t, "after "+from+" to "+to, plain, s.mnt)
+		}
+		marked := func(path, want string) {
+			t.Helper()
+			buf := make([]byte, 256)
+			n, err := unix.Lgetxattr(s.upper+"/"+path, "user.overlay.redirect", buf)
+			if err != nil || string(buf[:n]) != want {
+				t.Errorf("%s is marked %q, %v; want %q", path, buf[:max(n, 0)], err, want)
+			}
+			if _, err := unix.Lgetxattr(s.upper+"/"+path, "trusted.overlay.redirect", nil); err != unix.ENODATA {
+				t.Errorf("%s has a trusted mark: %v", path, err)
+			}
+		}
+		move("d", "parent/e")
+		marked("parent/e", "/d")
+		wantAbsent(t, s.upper+"/parent/e/from-bottom")
+		move("parent/d", "parent/f")
+		marked("parent/f", "/parent/d")
+		s.remount()
+		sameTree(t, "after a remount", plain, s.mnt)
+		move("parent/e", "g")
+		for _, base := range []string{plain, s.mnt} {
+			add(base+"/g/from-bottom", "changed")
+			do(os.Remove(base + "/g/both"))
+			do(os.Mkdir(base+"/d", 0o700)) // in the old place: it shows nothing of the lower's
+			do(os.Mkdir(base+"/parent/d", 0o700))
+		}
+		sameTree(t, "with changes", plain, s.mnt)
+		s.remount()
+		sameTree(t, "after another remount", plain, s.mnt)
+	})
 }
 
 // TestNamesRenameDeep: directories from a lower move into each other, up and down, and the moved ones move again.

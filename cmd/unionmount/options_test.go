@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +69,22 @@ func TestOptionsTakeEffect(t *testing.T) {
 		must(t, mark(s.upper+"/d", "user.overlay.opaque"))
 		wantErrno(t, "a trusted mark", mark(s.upper+"/d", "trusted.overlay.opaque"), unix.ENODATA)
 	})
+	asked := func(again bool) func(t *testing.T, s *site) {
+		return func(t *testing.T, s *site) {
+			wantAbsent(t, s.in("d/new"))
+			write(t, s.lowers[0]+"/d/new", "by another hand") // which nobody may do; only so it shows
+			s.forget(s.lowers[0])
+			time.Sleep(150 * time.Millisecond)
+			if _, err := os.Lstat(s.in("d/new")); (err == nil) != again {
+				t.Errorf("a name that was not there is asked for again: %v", err == nil)
+			}
+		}
+	}
+	with("timeout=0.05", asked(true))
+	with("timeout=0.00001", asked(true))
+	with("timeout=0", asked(true))
+	with("timeout=3600", asked(false))
+	with("fsname=default", asked(false))
 	with("noexec", func(t *testing.T, s *site) {
 		write(t, s.in("script"), "#!/bin/sh\n")
 		must(t, os.Chmod(s.in("script"), 0o755))

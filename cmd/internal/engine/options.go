@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -87,7 +88,7 @@ func (g *Given) set(word, key, value string, has bool) error {
 		if err != nil || sec < 0 || sec > 1e9 {
 			return fail(ErrUsage, "option "+word, "want seconds")
 		}
-		g.TimeoutMs = int64(sec * 1000)
+		g.TimeoutMs = int64(math.Ceil(sec * 1000)) // 0 would be for ever
 		g.Coherent = sec == 0
 		return nil
 	case "metacopy":
