@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -157,7 +158,8 @@ func (l *Locked) freezeCopy(ctx context.Context, s *stagedSnapshot, h How) (c Co
 	return Copied{Result: r, Method: s.Method, PointInTime: still}, err
 }
 
-// RemoveSnapshot deletes a snapshot. It vanishes by one rename.
+// RemoveSnapshot deletes a snapshot. It vanishes by one rename, before anything of it
+// goes: killed at any instant it leaves a snapshot that is whole, or none.
 func (s *Store) RemoveSnapshot(ctx context.Context, volume, name string) (err error) {
 	if _, err := s.snapshot(volume, name); errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadSpec) {
 		return err
@@ -176,21 +178,38 @@ func (s *Store) RemoveSnapshot(ctx context.Context, volume, name string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	d, err := driver.Open(one.volume())
-	if err == nil {
-		err = d.Remove(ctx)
-	}
-	if err != nil {
+	if err := one.vanish(ctx); err != nil {
 		return Judge(fmt.Errorf("remove snapshot %s: %w", one.id(), err))
 	}
-	gone, err := os.MkdirTemp(filepath.Dir(one.dir), gonePrefix)
+	return nil
+}
+
+// vanish hides a held snapshot, has its driver remove what it made, and removes the rest.
+// What the driver refuses is shown again: nothing of it is gone.
+func (s *Snapshot) vanish(ctx context.Context) error {
+	final, all := s.dir, filepath.Dir(s.dir)
+	gone := filepath.Join(all, gonePrefix+rand.Text()) // the snapshot itself, for a sweep to read what it is
+	if err := os.Rename(final, gone); err != nil {
+		return err
+	}
+	s.dir = gone
+	err := syncDir(all)
+	if err == nil {
+		err = s.remove(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, os.Rename(gone, final))
+	}
+	return RemoveTree(gone)
+}
+
+// remove has the driver remove what it made.
+func (s *Snapshot) remove(ctx context.Context) error {
+	d, err := driver.Open(s.volume())
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(one.dir, filepath.Join(gone, name)); err != nil {
-		return errors.Join(err, os.Remove(gone))
-	}
-	return errors.Join(syncDir(filepath.Dir(gone)), RemoveTree(gone))
+	return d.Remove(ctx)
 }
 
 // sweepSnapshots removes what commands that were killed left: unfinished and removed

@@ -63,13 +63,26 @@ func TestSnapshotKilled(t *testing.T) {
 		{"restore", "db@old"},
 		{"create", "copy", "--from", "db@old"},
 		{"import", "copy", s.dir + "/db.tar.zst"},
+		{"snapshot", "rm", "db@going"},
 	}
-	ended, cut, rounds := 0, 0, 16
+	ended, cut, rounds := 0, 0, 20
 	if long() {
-		rounds = 400
+		rounds = 500
+	}
+	wholeIfThere := func(snap string) {
+		t.Helper()
+		if strings.Contains(s.must("volume", "snapshot", "ls", "db", "-q"), "db@"+snap+"\n") {
+			if d := differences(old, describe(t, s.root+"/volumes/db/snapshots/"+snap+"/_data", nil)); d != "" {
+				t.Errorf("a snapshot that is there isn't whole:\n%s", d)
+			}
+			s.must("volume", "snapshot", "rm", "db@"+snap)
+		}
 	}
 	for i := range rounds {
 		args := commands[i%len(commands)]
+		if args[1] == "rm" {
+			s.must("volume", "snapshot", "create", "db", "going")
+		}
 		cmd := exec.Command(suite.binary, append([]string{"--root", s.root, "volume"}, args...)...)
 		must(t, cmd.Start())
 		time.Sleep(time.Duration(rng.Int63n(int64(whole))))
@@ -80,13 +93,8 @@ func TestSnapshotKilled(t *testing.T) {
 			cut++
 		}
 		s.wantHolds("db", old)
-		if strings.Contains(s.must("volume", "snapshot", "ls", "db", "-q"), "db@new") {
-			at := s.root + "/volumes/db/snapshots/new/_data"
-			if d := differences(old, describe(t, at, nil)); d != "" {
-				t.Errorf("a snapshot that is there isn't whole:\n%s", d)
-			}
-			s.must("volume", "snapshot", "rm", "db@new")
-		}
+		wholeIfThere("new")
+		wholeIfThere("going")
 		if strings.Contains(s.must("volume", "ls", "-q"), "copy") {
 			s.wantHolds("copy", old)
 			s.must("volume", "rm", "copy")
@@ -100,4 +108,42 @@ func TestSnapshotKilled(t *testing.T) {
 	}
 	s.must("volume", "snapshot", "rm", "db@old", "db@last")
 	s.must("volume", "rm", "db")
+}
+
+// TestSnapshotRemovalKilled: kill -9 of snapshot rm just before and just after its driver deleted the data leaves no
+// snapshot; it was listed with no data. One that the driver refuses to delete stays, whole.
+func TestSnapshotRemovalKilled(t *testing.T) {
+	need(t, "btrfs")
+	s := newSite(t, 1)
+	s.root = s.diskImage("root-btrfs", "320M", "mkfs.btrfs", "-q")
+	s.must("volume", "create", "db", "-d", "btrfs")
+	write(t, s.data("db", "file"), "kept\n")
+	mkdir(t, s.dir+"/bin")
+	real, err := exec.LookPath("btrfs")
+	must(t, err)
+	removal := func(instead string) result {
+		must(t, os.WriteFile(s.dir+"/bin/btrfs", []byte("#!/bin/sh\n[ \"$2\" = delete ] || exec "+real+" \"$@\"\n"+instead+"\n"), 0o755))
+		s.must("volume", "snapshot", "create", "db", "s1")
+		cmd := command(t, suite.binary, "--root", s.root, "volume", "snapshot", "rm", "db@s1")
+		cmd.Env = append(os.Environ(), "PATH="+s.dir+"/bin:"+os.Getenv("PATH"))
+		return finish(cmd)
+	}
+	for what, instead := range map[string]string{"before": "kill -9 $PPID", "after": real + ` "$@"; kill -9 $PPID`} {
+		if r := removal(instead); r.err == nil {
+			t.Fatalf("%s: it was not killed: %s", what, r)
+		}
+		if out := s.must("volume", "snapshot", "ls", "-q"); out != "" {
+			t.Errorf("killed %s the data was deleted: still listed: %q", what, out)
+		}
+		s.must("volume", "snapshot", "create", "db", "last") // sweeps the volume
+		s.must("volume", "snapshot", "rm", "db@last")
+		s.noRests()
+	}
+	checkRefusal(t, removal("echo busy >&2; exit 1"), 4, []string{"remove snapshot db@s1", "busy"}, []string{"snapshot rm"})
+	wantContent(t, s.root+"/volumes/db/snapshots/s1/_data/file", "kept\n")
+	s.must("volume", "snapshot", "rm", "db@s1")
+	s.must("volume", "rm", "db")
+	if left := mustRun(t, "btrfs", "subvolume", "list", s.root); left != "" {
+		t.Errorf("subvolumes are left: %s", left)
+	}
 }
