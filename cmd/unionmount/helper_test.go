@@ -237,21 +237,6 @@ func TestHelperVolatile(t *testing.T) {
 	}
 }
 
-// installed makes what make install makes in /sbin, and puts it back as it was.
-func installed(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"mount.fuse.unionmount", "mount.unionmount", "umount.fuse.unionmount", "umount.unionmount"} {
-		path := "/sbin/" + name
-		saved := path + ".saved-by-test"
-		if err := os.Rename(path, saved); err == nil {
-			t.Cleanup(func() { os.Rename(saved, path) })
-		}
-		must(t, os.Symlink(suite.binary, path))
-		t.Cleanup(func() { os.Remove(path) })
-	}
-	t.Setenv("UNIONMOUNT_ROOT", suite.dir+"/helper-root")
-}
-
 func TestMountCommandAndFstab(t *testing.T) {
 	installed(t)
 	s := small(t)
