@@ -16,7 +16,7 @@ import (
 // Errors of OpenWriter that callers tell apart.
 var (
 	ErrInUse       = errors.New("in use by another mount: unmount that first (unionmount ls)")
-	ErrUnsupported = errors.New("the file system lacks what an upper needs")
+	ErrUnsupported = errors.New("the file system lacks what an upper needs (ext4, xfs, btrfs and tmpfs have it)")
 )
 
 // Writer changes one upper.
@@ -39,6 +39,7 @@ type Writer struct {
 	index int // work/index; -1 without
 	links int // unionmount.links; -1 without
 	seq   atomic.Uint64
+	made  []string // of these in work, by this opening
 
 	whiteMu  sync.Mutex
 	whiteout string // guarded by whiteMu: name in work of the device that is linked for each whiteout
@@ -63,6 +64,9 @@ const (
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
 	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, euid: sys.Geteuid(), egid: sys.Getegid(), base: -1, guard: -1, work: -1, index: -1, links: -1}
 	if err := w.open(work, o); err != nil {
+		for _, name := range w.made {
+			_ = sys.RmdirAt(w.base, name) // an upper that is refused keeps nothing of ours; what isn't empty is in use
+		}
 		w.Close()
 		return nil, err
 	}
@@ -154,7 +158,11 @@ func (w *Writer) refuseVolatile(work string) error {
 }
 
 func (w *Writer) subdir(name string) (int, error) {
-	if err := sys.MkdirAt(w.base, name, 0o700); err != nil && err != sys.EEXIST {
+	switch err := sys.MkdirAt(w.base, name, 0o700); err {
+	case nil:
+		w.made = append(w.made, name)
+	case sys.EEXIST:
+	default:
 		return -1, err
 	}
 	fd, err := sys.OpenAt(w.base, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)

@@ -37,17 +37,20 @@ func (s *Spec) Anonymous() bool { return s.Name == "" && s.Path == "" && s.Tmpfs
 // ParseSpec reads a -v value with Docker's grammar (daemon/volume/mounts, linux_parser.go).
 func ParseSpec(s string) (v Spec, err error) {
 	parts := strings.Split(s, ":")
+	const forms = "want NAME:/path[:MODE], /host/path:/path[:MODE] or /path"
 	bad := func(why string) (Spec, error) {
 		return Spec{}, fail(ErrBadSpec, "invalid volume specification: '%s': %s", s, why)
 	}
 	var mode string
 	switch {
 	case parts[0] == "" || len(parts) > 3:
-		return bad("want NAME:/path[:MODE], /host/path:/path[:MODE] or /path")
+		return bad(forms)
 	case len(parts) == 1:
 		v.Target = parts[0]
 	case len(parts) == 2 && isMode(parts[1]):
 		return bad("an anonymous volume takes no mode: want NAME:/path:" + parts[1])
+	case parts[1] == "":
+		return bad("no path in the union after the colon: " + forms)
 	default:
 		v.Target = parts[1]
 		v.setSource(parts[0])
@@ -55,7 +58,10 @@ func ParseSpec(s string) (v Spec, err error) {
 	if len(parts) == 3 {
 		mode = parts[2]
 	}
-	if v.Target, err = cleanTarget(v.Target); err == nil && v.Name != "" {
+	switch v.Target, err = cleanTarget(v.Target); {
+	case err != nil:
+		err = fmt.Errorf("%w: %s", err, forms)
+	case v.Name != "":
 		err = CheckName(v.Name)
 	}
 	if err == nil {
@@ -125,7 +131,7 @@ func (s *Spec) setMode(mode string) error {
 		class := classOf(word)
 		switch was, twice := seen[class]; {
 		case class == "":
-			return fail(ErrBadSpec, "invalid mode: %s", word)
+			return fail(ErrBadSpec, "invalid mode: %s: want ro or rw, nocopy, private, z or Z", word)
 		case twice:
 			return fail(ErrBadSpec, "invalid mode: %s: %s and %s exclude each other", mode, was, word)
 		}

@@ -114,11 +114,13 @@ func helperMount(form form, args []string) int {
 	if err == nil {
 		err = e.Mount(q, func(*engine.Info) {})
 	}
-	if err != nil {
-		report(err)
-		return mountFailed
+	if err == nil {
+		return 0
 	}
-	return 0
+	if report(err) == engine.ExitCode(engine.ErrUsage) { // a volume's spec, say
+		return mountUsage
+	}
+	return mountFailed
 }
 
 // helperRequest turns a helper's arguments into a mount below root; fake: it isn't to be made.

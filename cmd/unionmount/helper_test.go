@@ -141,11 +141,10 @@ func TestHelperOptions(t *testing.T) {
 	refused := func(code int, option string, words ...string) {
 		aside(t, option, func(t *testing.T) {
 			s := small(t)
-			r := s.as("fuse-overlayfs", "-o", s.options(option), s.mnt)
-			checkRefusal(t, r, code, words, []string{option})
-			wantListing(t, s.upper)
-			if m := mountsBelow(s.mnt); len(m) > 0 {
-				t.Errorf("mounted all the same")
+			before := s.world()
+			checkRefusal(t, s.as("fuse-overlayfs", "-o", s.options(option), s.mnt), code, words, []string{option})
+			if d := differences(before, s.world()); d != "" {
+				t.Errorf("the refusal left traces:\n%s", d)
 			}
 		})
 	}
@@ -154,10 +153,14 @@ func TestHelperOptions(t *testing.T) {
 		"squash_to_uid=1": "squash_to_uid", "squash_to_gid=1": "squash_to_gid", "xattr_permissions=2": "xattr_permissions",
 		`context="system_u:object_r:container_file_t:s0:c1,c2"`: "context",
 	} {
-		refused(1, option, name)
+		refused(1, option, name, "leave it out")
 	}
-	for _, option := range []string{"no_such_option", "lowerdri=/x", "no_such=1", "redirect_dir=maybe", "timeout=soon", "writeback=maybe"} {
-		refused(1, option, strings.SplitN(option, "=", 2)[0])
+	for option, remedy := range map[string]string{
+		"no_such_option": "see unionmount mount --help", "lowerdri=/x": "see unionmount mount --help", "no_such=1": "see unionmount mount --help",
+		"redirect_dir=maybe": "want on, off, follow or nofollow", "timeout=soon": "want seconds", "writeback=maybe": "want on or off",
+		"volume=name:": "want NAME:/path[:MODE]", "volume=name:/v:rx": "want ro or rw",
+	} {
+		refused(1, option, append(strings.SplitN(option, "=", 2), remedy)...)
 	}
 	for _, option := range []string{
 		"redirect_dir=on", "redirect_dir=off", "redirect_dir=nofollow", "index=on", "xino=off", "metacopy=off", "userxattr", "noacl", "timeout=10",

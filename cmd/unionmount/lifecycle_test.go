@@ -200,17 +200,6 @@ func TestExitCodes(t *testing.T) {
 	s.refused(4, []string{"m"}, "mount", "--name", "m", s.lowers[0], other)
 }
 
-// TestUnsupportedUpper: ramfs keeps no extended attributes.
-func TestUnsupportedUpper(t *testing.T) {
-	s := small(t)
-	ram := s.dir + "/ram"
-	mkdir(t, ram)
-	mustRun(t, "mount", "-t", "ramfs", "ram", ram)
-	mkdir(t, ram+"/upper")
-	mkdir(t, ram+"/work")
-	s.refused(5, []string{ram + "/upper"}, "mount", "-u", ram+"/upper", "--work", ram+"/work", s.lowers[0], s.mnt)
-}
-
 func TestKilledDaemon(t *testing.T) {
 	kill := func(t *testing.T) *site {
 		s := small(t)
@@ -278,19 +267,6 @@ func TestTwentyCommandsAtOnce(t *testing.T) {
 	}
 	if n := len(strings.Fields(s.must("ls", "-q"))); n != 6 {
 		t.Errorf("%d mounts, want 6", n)
-	}
-}
-
-func TestUpperIsNotShared(t *testing.T) {
-	s := small(t)
-	s.mount()
-	other := s.dir + "/other"
-	mkdir(t, other)
-	s.refused(4, []string{s.upper}, "mount", "-u", s.upper, "--work", s.dir+"/work2", s.lowers[0], other)
-	elsewhere := s.dir + "/root2"
-	s.refused(4, []string{s.work}, "--root", elsewhere, "mount", "-u", s.upper, "--work", s.work, s.lowers[0], other)
-	if len(mountsBelow(other)) > 0 {
-		t.Error("mounted all the same")
 	}
 }
 

@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"maps"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,20 +132,17 @@ func TestVolumeFailsLate(t *testing.T) {
 	})
 }
 
-// world is all that a refused command must leave as it was: the tree of the test with the root, but for files that change
-// by being opened or that tell of the attempt; records, volumes, mounts and processes.
+// lived are the files of a root that change by being opened, or that tell of an attempt; and as makes links in bin.
+var lived = regexp.MustCompile(`^bin(/|$)|^root2?/(catalog/.*|events\.json|volumes\.list|volumes/\.locks/.*|volumes/[^/]*/used\.json)$`)
+
+// world is all that a refused command must leave as it was: the tree of the test with the root, but for what is lived;
+// records, volumes, mounts and processes.
 func (s *site) world() map[string]string {
 	s.t.Helper()
+	records, volumes := s.must("ls", "-a", "--format", "json"), s.must("volume", "ls", "--format", "json")
 	tree := describe(s.t, s.dir, nil)
-	for path := range tree {
-		for _, lived := range []string{"root/catalog", "root/events.json", "root/volumes.list", "root/volumes/.locks"} {
-			if path == lived || strings.HasPrefix(path, lived+"/") || strings.HasSuffix(path, "/used.json") {
-				delete(tree, path)
-			}
-		}
-	}
-	tree["records"] = s.must("ls", "-a", "--format", "json")
-	tree["volumes"] = s.must("volume", "ls", "--format", "json")
+	maps.DeleteFunc(tree, func(path, _ string) bool { return lived.MatchString(path) })
+	tree["records"], tree["volumes"] = records, volumes
 	tree["mounts"] = strings.Join(mountsBelow(s.dir), "\n")
 	for _, pid := range processesOf(s.dir) {
 		args, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")

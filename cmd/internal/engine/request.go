@@ -64,7 +64,7 @@ func (q *Request) valid() error {
 	case q.Mountpoint == "":
 		return fail(ErrUsage, "mount", "an empty mountpoint: name a directory")
 	case q.ReadOnly && q.Upper != "":
-		return fail(ErrUsage, "mount", "a read-only mount has no upper: leave out one of the two")
+		return fail(ErrUsage, "upper "+q.Upper, "a read-only mount has no upper: leave out --upper or --read-only")
 	case q.Work != "" && q.Upper == "":
 		return fail(ErrUsage, "work "+q.Work, "it belongs to an upper: give the upper too")
 	case q.LogLevel != "" && level.UnmarshalText([]byte(q.LogLevel)) != nil:

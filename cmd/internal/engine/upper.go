@@ -61,7 +61,7 @@ func apart(p place, lowers []place) error {
 	for _, l := range lowers {
 		switch {
 		case p.same(l):
-			return fail(nil, p.what+" "+p.given, "it is a layer too: a layer is never written")
+			return fail(nil, p.what+" "+p.given, "it is a layer too, and a layer is never written: name another directory")
 		case p.inside(l):
 			return fail(nil, p.what+" "+p.given, "it lies inside layer %s: choose a directory outside", l.given)
 		case l.inside(p):

@@ -38,7 +38,7 @@ func (e *Engine) resolveVolumes(r *Record, q Request) error {
 			return blame("volume "+what, err)
 		}
 		if taken[spec.Target] {
-			return fail(ErrUsage, "volume "+what, "Duplicate mount point: %s", spec.Target)
+			return fail(ErrUsage, "volume "+what, "Duplicate mount point: %s: give each volume a path of its own", spec.Target)
 		}
 		taken[spec.Target] = true
 		ref, err := e.refer(spec)
