@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -369,6 +370,18 @@ func (s *Stack) wrap(l *Layer, p string, err error) error {
 		return err
 	}
 	return fmt.Errorf("look up %q in layer %s: %w", p, l.Path, err)
+}
+
+// Lost tells whether a layer no longer has what e shows of it.
+func (s *Stack) Lost(e *Entry) bool {
+	refs := e.parts()
+	if !e.IsDir() && !e.Upper && e.HasLower() {
+		refs = []Ref{e.Lower()}
+	}
+	return slices.ContainsFunc(refs, func(r Ref) bool {
+		st, err := s.Lowers[r.Layer].Stat(r.Path)
+		return err == sys.ENOENT || err == nil && st.Nlink == 0
+	})
 }
 
 // LookupLower stats what the lowers alone show as name in parent. ENOENT: nothing.

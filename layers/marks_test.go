@@ -40,7 +40,7 @@ func TestRedirects(t *testing.T) {
 			t.Errorf("checkRedirect(%q) = %q, %v", v, got, err)
 		}
 	}
-	for _, v := range []string{"", "/", "a/b", "..", ".", "/a/../b", "/a//b", "//", "/a/", "/."} {
+	for _, v := range []string{"", "/", "a/b", "..", ".", "/a/../b", "/a//b", "//", "/a/", "/.", "a\x00b", "/a/b\x00"} {
 		if _, err := checkRedirect(v); !errors.Is(err, sys.EIO) {
 			t.Errorf("checkRedirect(%q) = %v, want EIO", v, err)
 		}

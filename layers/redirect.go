@@ -30,9 +30,9 @@ func (s *Stack) readRedirect(dir int, name string, names []string) (string, erro
 	return "", nil
 }
 
-// checkRedirect refuses what the kernel refuses: an empty component, "." and "..", a relative path of several names.
+// checkRedirect refuses what the kernel refuses: an empty component, "." and "..", a NUL, a relative path of several names.
 func checkRedirect(v string) (string, error) {
-	if v == "" {
+	if v == "" || strings.ContainsRune(v, 0) {
 		return "", &CorruptError{Mark: SuffixRedirect, Value: v}
 	}
 	rest := v

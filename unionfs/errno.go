@@ -19,7 +19,7 @@ func (fs *FS) status(err error) fuse.Status {
 	}
 	errno := syscall.EIO
 	known := errors.As(err, &errno)
-	if !known || grave(errno) {
+	if !known || grave(errno) || errors.Is(err, errLost) {
 		fs.cfg.Log.Error("request failed", "error", err)
 	}
 	return fuse.Status(errno)
@@ -36,6 +36,9 @@ func grave(e syscall.Errno) bool {
 	return false
 }
 
+// errLost explains the ENOENT of an object that its layer showed before: somebody changes the layer while it is mounted.
+var errLost = errors.New("gone from its layer while mounted")
+
 // failed is status for an operation on n.
 func (fs *FS) failed(n *node, op string, err error) fuse.Status {
 	return fs.status(fs.named(n, op, err))
@@ -44,7 +47,9 @@ func (fs *FS) failed(n *node, op string, err error) fuse.Status {
 // named adds operation and path to an error that a log line may be made of.
 func (fs *FS) named(n *node, op string, err error) error {
 	errno, ok := err.(syscall.Errno)
-	if !ok || !grave(errno) {
+	if errors.Is(err, syscall.ENOENT) && !n.tree.shared && n.tree.stack.Lost(n.entry.Load()) { // a volume is others' too
+		err = fmt.Errorf("%w: %w", errLost, err)
+	} else if !ok || !grave(errno) {
 		return err
 	}
 	p, known := fs.table.path(n)

@@ -3,35 +3,68 @@ package main_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestLayerVanishes while mounted: what was in it fails, what is in the upper goes on, nothing hangs.
+// wantLogged: the daemon's log has a line with each of the words, and no request panicked.
+func (s *site) wantLogged(words ...string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.root + "/log/m.log")
+	must(s.t, err)
+	found := false
+	for line := range strings.Lines(string(text)) {
+		found = found || !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	}
+	if !found {
+		s.t.Errorf("no line of the log has %q:\n%s", words, text)
+	}
+	if strings.Contains(string(text), "panic") {
+		s.t.Errorf("a request panicked:\n%s", text)
+	}
+}
+
+// TestLayerVanishes while mounted: what was in it fails with ENOENT, which the log explains, what is in the upper and in
+// other layers goes on, nothing hangs. The log was silent: ENOENT was taken for the asker's own doing.
 func TestLayerVanishes(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 2)
 		write(t, s.lowers[0]+"/d/known", "x")
 		write(t, s.lowers[0]+"/d/unknown", "x")
 		write(t, s.lowers[1]+"/stays", "x")
-		s.mount("--io", io)
+		s.mount("--io", io, "--log-level", "warn")
 		wantListing(t, s.in("d"), "known", "unknown")
+		lstat(t, s.in("d/known"))
 		s.forget(s.lowers[0])
 		must(t, os.RemoveAll(s.lowers[0]))
-		if err := os.WriteFile(s.in("d/unknown"), []byte("y"), 0o644); err != nil && errnoOf(err) == unix.EUCLEAN {
-			t.Errorf("write to a file that vanished: %v", err)
+		for _, call := range []struct {
+			what   string
+			do     func() error
+			logged string // the path in the log; "": nothing tells this from a name that never was
+		}{
+			{"read", func() error { _, err := os.ReadFile(s.in("d/known")); return err }, `read \"d/known\"`},
+			{"write", func() error { return writeAt(s.in("d/known"), "y", 0) }, `d/known`},
+			{"change of mode", func() error { return os.Chmod(s.in("d/known"), 0o600) }, `change attributes of \"d/known\"`},
+			{"stat of what was never looked up", func() error { return lstatOnly(s.in("d/never")) }, ""},
+			{"create", func() error { return os.WriteFile(s.in("d/new"), []byte("y"), 0o644) }, ""},
+			{"rename", func() error { return os.Rename(s.in("d"), s.in("e")) }, ""},
+			{"listing of the root", func() error { _, err := os.ReadDir(s.mnt); return err }, `list \"\"`},
+		} {
+			wantErrno(t, call.what, call.do(), unix.ENOENT)
+			if call.logged != "" {
+				s.wantLogged("gone from its layer", call.logged)
+			}
 		}
-		os.ReadDir(s.in("d"))
-		os.ReadFile(s.in("d/known"))
-		os.Rename(s.in("d"), s.in("e"))
 		wantContent(t, s.in("stays"), "x")
 		write(t, s.in("new"), "still works")
 		wantContent(t, s.in("new"), "still works")
+		wantListing(t, s.upper, "new")
+		wantListing(t, s.work+"/work")
 		if got := s.inspect().State; got != "running" {
 			t.Errorf("state %q", got)
 		}
@@ -73,6 +106,8 @@ func diskFull(t *testing.T, flags ...string) {
 	}
 	wantErrno(t, "write", err, unix.ENOSPC)
 	f.Close()
+	s.wantLogged(`\"big\"`, unix.ENOSPC.Error())
+	s.wantLogged(`\"filler\"`, unix.ENOSPC.Error())
 	wantContent(t, s.in("kept"), "kept\n")
 	wantContent(t, s.in("small"), "small\n")
 	must(t, os.Remove(s.in("filler")))
@@ -84,57 +119,70 @@ func diskFull(t *testing.T, flags ...string) {
 	s.umount()
 }
 
-// TestCorruptMarks: a mark that makes no sense gives an errno or is passed over, and everything else goes on.
+// TestCorruptMarks: a mark that makes no sense gives EIO and a line in the log, or is passed over as the kernel does, and
+// everything else goes on. A redirect with a NUL gave EINVAL, and no line.
 func TestCorruptMarks(t *testing.T) {
-	marks := map[string]map[string]string{
-		"redirect to nothing":   {"trusted.overlay.redirect": "/nowhere"},
-		"redirect upwards":      {"trusted.overlay.redirect": "../../../etc"},
-		"redirect to dots":      {"trusted.overlay.redirect": ".."},
-		"redirect through dots": {"trusted.overlay.redirect": "/d/../../x"},
-		"redirect to a file":    {"trusted.overlay.redirect": "/file"},
-		"redirect to itself":    {"trusted.overlay.redirect": "/bad"},
-		"redirect empty":        {"trusted.overlay.redirect": ""},
-		"redirect too long":     {"trusted.overlay.redirect": "/" + strings.Repeat("x/", 1500)},
-		"redirect with a NUL":   {"trusted.overlay.redirect": "d\x00e"},
-		"opaque nonsense":       {"trusted.overlay.opaque": "maybe"},
-		"origin nonsense":       {"trusted.overlay.origin": "\x00\xfb\xff\xff"},
-		"origin too long":       {"trusted.overlay.origin": strings.Repeat("o", 1000)},
-		"nlink nonsense":        {"trusted.overlay.nlink": "U+many"},
+	const redirect, passedOver = "overlay.redirect", unix.Errno(0)
+	marks := map[string]struct {
+		mark, value string
+		want        unix.Errno // of what is done with the directory; on a file all of them are passed over
+	}{
+		"redirect to nothing":   {redirect, "/nowhere", passedOver},
+		"redirect to a file":    {redirect, "/file", passedOver},
+		"redirect to itself":    {redirect, "/bad", passedOver},
+		"redirect upwards":      {redirect, "../../../etc", unix.EIO},
+		"redirect to dots":      {redirect, "..", unix.EIO},
+		"redirect through dots": {redirect, "/d/../../x", unix.EIO},
+		"redirect empty":        {redirect, "", unix.EIO},
+		"redirect too long":     {redirect, "/" + strings.Repeat("x/", 1500), unix.EIO},
+		"redirect with a NUL":   {redirect, "d\x00e", unix.EIO},
+		"opaque nonsense":       {"overlay.opaque", "maybe", passedOver},
+		"origin nonsense":       {"overlay.origin", "\x00\xfb\xff\xff", passedOver},
+		"origin too long":       {"overlay.origin", strings.Repeat("o", 1000), passedOver},
+		"nlink nonsense":        {"overlay.nlink", "U+many", passedOver},
 	}
 	eachIO(t, func(t *testing.T, io string) {
-		for what, attrs := range marks {
+		for what, c := range marks {
 			t.Run(what, func(t *testing.T) {
 				s := newSite(t, 1)
 				write(t, s.lowers[0]+"/d/f", "x")
 				write(t, s.lowers[0]+"/file", "lower")
 				write(t, s.upper+"/bad/own", "upper")
 				write(t, s.upper+"/bad-file", "upper")
-				for name, value := range attrs {
-					must(t, unix.Setxattr(s.upper+"/bad", name, []byte(value), 0))
-					must(t, unix.Setxattr(s.upper+"/bad-file", name, []byte(value), 0))
+				for _, name := range []string{"bad", "bad-file"} {
+					must(t, unix.Setxattr(s.upper+"/"+name, "trusted."+c.mark, []byte(c.value), 0))
 				}
-				s.mount("--io", io)
-				for i, err := range []error{
-					unix.Access(s.in("bad"), unix.R_OK),
-					unix.Access(s.in("bad/own"), unix.R_OK),
-					unix.Chmod(s.in("bad"), 0o700),
-					unix.Rename(s.in("bad"), s.in("bad2")),
-					openClose(s.in("bad-file"), unix.O_RDWR),
+				s.mount("--io", io, "--log-level", "warn")
+				_, listErr := os.ReadDir(s.in("bad"))
+				for _, call := range []struct {
+					what string
+					err  error
+				}{
+					{"list", listErr},
+					{"stat", lstatOnly(s.in("bad"))},
+					{"access within", unix.Access(s.in("bad/own"), unix.R_OK)},
+					{"chmod", unix.Chmod(s.in("bad"), 0o700)},
+					{"create within", os.WriteFile(s.in("bad/more"), nil, 0o600)},
+					{"rename", unix.Rename(s.in("bad"), s.in("bad2"))},
 				} {
-					if errnoOf(err) == unix.EUCLEAN {
-						t.Errorf("call %d: no errno: %v", i, err)
-					}
+					wantErrno(t, call.what, call.err, c.want)
 				}
-				if names, err := os.ReadDir(s.in("bad2")); err == nil {
-					for _, n := range names {
-						if n.Name() == "passwd" || n.Name() == "hosts" {
-							t.Errorf("the mark leads out of the layers: %v", names)
-						}
+				wantErrno(t, "write to the file", writeAt(s.in("bad-file"), "U", 0), 0)
+				wantContent(t, s.in("bad-file"), "Upper")
+				text, err := os.ReadFile(s.root + "/log/m.log")
+				must(t, err)
+				if c.want == passedOver {
+					wantListing(t, s.in("bad2"), "more", "own")
+					if len(text) > 0 {
+						t.Errorf("a mark that is passed over is in the log:\n%s", text)
 					}
+				} else {
+					s.wantLogged(`look up \"bad\" in layer `+s.upper, "corrupt "+c.mark)
+					wantListing(t, s.upper+"/bad", "own")
 				}
 				wantContent(t, s.in("file"), "lower")
 				wantContent(t, s.in("d/f"), "x")
-				write(t, s.in("new"), fmt.Sprint(what))
+				write(t, s.in("new"), what)
 				if got := s.inspect().State; got != "running" {
 					t.Errorf("state %q", got)
 				}
@@ -142,4 +190,10 @@ func TestCorruptMarks(t *testing.T) {
 			})
 		}
 	})
+}
+
+// lstatOnly is lstat(2) that may fail.
+func lstatOnly(path string) error {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st)
 }
