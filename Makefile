@@ -73,7 +73,7 @@ test: ## everything CI checks, at most 40 minutes (root)
 	$(call stage,build,$(MAKE) --no-print-directory build)
 	$(call stage,tests with the race detector,OPS=20000 CGO_ENABLED=1 $(GO) test -race -count=1 -p 1 -parallel 3 -timeout 60m ./...)
 	$(call stage,unit and model tests on one processor,GOMAXPROCS=1 $(GO) test -count=1 -p 1 -timeout 60m $(UNIT))
-	$(call stage,quickstart,QUICKSTART_SECONDS=6 docs/quickstart.sh)
+	$(call stage,quickstart,QUICKSTART_SECONDS=3 docs/quickstart.sh)
 
 .PHONY: test-long
 test-long: build ## the same suites at full length, hours (root)

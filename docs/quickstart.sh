@@ -4,7 +4,7 @@
 # makes lies in one temporary directory, its own --root included, and is gone
 # when it ends. Run as root, by `make quickstart` or alone after `make build`.
 #
-#   QUICKSTART_SECONDS  length of the fio part in seconds (default 20)
+#   QUICKSTART_SECONDS  how long fio runs on each path, in seconds (default 20)
 #   TMPDIR              where the temporary directory is made (default /var/tmp)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -125,7 +125,7 @@ done
 note "checked: so do the three other mounts"
 expect "no file of the Go tree was changed" test -z "$(find "$lower" -cnewer "$tmp/start" -print -quit)"
 
-say "8. Speed: fio, random 4k reads and writes, for $((seconds / 2)) s each on the union and on the volume."
+say "8. Speed: fio, random 4k reads and writes, for $seconds s each on the union and on the volume."
 way="$(unionmount inspect second | tr -d '\n' | sed -n 's/.*"Volumes": *\[[^]]*"IO": *"\([a-z]*\)".*/\1/p')"
 [ -n "$way" ] || die "expected that inspect names the volume's way"
 case $way in
@@ -136,7 +136,7 @@ esac
 # (version 3: field 5 the error, 8 read IOPS, 49 write IOPS).
 fio_iops() {
 	fio --name=quickstart --filename="$1" --rw=randrw --bs=4k --size=16m --direct=0 --invalidate=0 \
-		--ioengine=psync --time_based --runtime=$((seconds / 2)) --randrepeat=1 \
+		--ioengine=psync --time_based --runtime="$seconds" --randrepeat=1 \
 		--output-format=terse --terse-version=3 |
 		awk -F';' '$1 == 3 && $5 == 0 {printf "%d\n", $8 + $49; ok = 1} END {exit !ok}'
 }
