@@ -66,48 +66,68 @@ func TestGoBuild(t *testing.T) {
 	})
 }
 
-// TestSQLite: four writers at once, in both journal modes, on a database that begins in a lower; no row is lost.
+// TestSQLite: four writers at once, in both journal modes, on a database that begins in a lower, and on one in a volume,
+// which the host reads meanwhile; no row is lost.
 func TestSQLite(t *testing.T) {
 	need(t, "sqlite3")
-	eachIO(t, func(t *testing.T, io string) {
-		for _, mode := range []string{"wal", "delete"} {
-			t.Run(mode, func(t *testing.T) {
+	const table = "create table rows(writer, n, text); insert into rows values(-1, 0, 'from the layer');"
+	for _, mode := range []string{"wal", "delete"} {
+		t.Run(mode, func(t *testing.T) {
+			eachIO(t, func(t *testing.T, io string) {
 				s := newSite(t, 1)
-				mustRun(t, "sqlite3", s.lowers[0]+"/db", "create table rows(writer, n, text); insert into rows values(-1, 0, 'from the layer');")
+				mustRun(t, "sqlite3", s.lowers[0]+"/db", table)
 				s.mount("--io", io)
-				db := s.in("db")
-				if got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma journal_mode="+mode); strings.TrimSpace(got) != mode {
-					t.Fatalf("journal mode %q", got)
-				}
-				const writers, each = 4, 50
-				done := make(chan result, writers)
-				for w := range writers {
-					var script strings.Builder
-					for n := range each {
-						fmt.Fprintf(&script, "begin immediate; insert into rows values(%d, %d, hex(randomblob(500))); commit;\n", w, n)
-					}
-					cmd := command(t, "sqlite3", "-bail", "-cmd", ".timeout 120000", db)
-					cmd.Stdin = strings.NewReader(script.String())
-					go func() { done <- finish(cmd) }()
-				}
-				for range writers {
-					if r := <-done; r.code != 0 || r.stderr != "" {
-						t.Error(r)
-					}
-				}
-				check := func(when string) {
-					t.Helper()
-					got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma integrity_check; select count(*) from rows;")
-					if want := fmt.Sprintf("ok\n%d\n", writers*each+1); got != want {
-						t.Errorf("%s: %q, want %q", when, got, want)
-					}
-				}
-				check("after")
+				writers(t, s.in("db"), s.in("db"), mode)
 				s.remount()
-				check("after a remount")
+				wantRows(t, "after a remount", s.in("db"))
 			})
+			eachWay(t, func(t *testing.T, way string) {
+				s := volumeSite(t, way, "data:/srv/data")
+				mustRun(t, "sqlite3", s.in("srv/data/db"), table)
+				writers(t, s.in("srv/data/db"), s.data("data", "db"), mode)
+				s.remount()
+				wantRows(t, "after a remount", s.in("srv/data/db"))
+				wantListing(t, s.upper)
+			})
+		})
+	}
+}
+
+const sqliteWriters, sqliteRows = 4, 50
+
+// writers has four at once write to a database, every other by the second of its names.
+func writers(t *testing.T, db, alias, mode string) {
+	t.Helper()
+	if got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma journal_mode="+mode); strings.TrimSpace(got) != mode {
+		t.Fatalf("journal mode %q", got)
+	}
+	done := make(chan result, sqliteWriters)
+	for w := range sqliteWriters {
+		var script strings.Builder
+		for n := range sqliteRows {
+			fmt.Fprintf(&script, "begin immediate; insert into rows values(%d, %d, hex(randomblob(500))); commit;\n", w, n)
 		}
-	})
+		cmd := command(t, "sqlite3", "-bail", "-cmd", ".timeout 120000", []string{db, alias}[w%2])
+		cmd.Stdin = strings.NewReader(script.String())
+		go func() { done <- finish(cmd) }()
+	}
+	for range sqliteWriters {
+		if r := <-done; r.code != 0 || r.stderr != "" {
+			t.Error(r)
+		}
+	}
+	wantRows(t, "after", db)
+	if alias != db {
+		wantRows(t, "on the host", alias)
+	}
+}
+
+func wantRows(t *testing.T, when, db string) {
+	t.Helper()
+	got := mustRun(t, "sqlite3", "-cmd", ".timeout 120000", db, "pragma integrity_check; select count(*) from rows;")
+	if want := fmt.Sprintf("ok\n%d\n", sqliteWriters*sqliteRows+1); got != want {
+		t.Errorf("%s: %q, want %q", when, got, want)
+	}
 }
 
 // fioJob is the command that writes, then reads back and verifies checksums.
@@ -177,19 +197,31 @@ func stress(t *testing.T, names []string, union, below string, run func(stressor
 	}
 }
 
-// TestStress: no stressor of stress-ng fails in the union that does not fail below.
+// TestStress: no stressor of stress-ng fails in the union, or in a volume, that does not fail below.
 func TestStress(t *testing.T) {
 	need(t, "stress-ng")
 	names, seconds := stressors(t)
+	in := func(t *testing.T, s *site, dir string) {
+		mkdir(t, s.dir+"/plain")
+		stress(t, names, dir, s.dir+"/plain", func(stressor, dir string) result {
+			return run(t, "stress-ng", stressJob(dir, stressor, seconds)...)
+		})
+	}
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
 		s.atimes = false // getdent walks the whole machine, the layers themselves too
 		s.mount("--io", io)
-		mkdir(t, s.dir+"/plain")
-		stress(t, names, s.mnt, s.dir+"/plain", func(stressor, dir string) result {
-			return run(t, "stress-ng", stressJob(dir, stressor, seconds)...)
-		})
+		in(t, s, s.mnt)
 	})
+	for _, way := range []string{"bind", "fuse"} {
+		aside(t, "volume "+way, func(t *testing.T) {
+			s := newSite(t, 1)
+			s.atimes = false
+			s.mountVolumes(way, "data:/srv/data")
+			in(t, s, s.in("srv/data"))
+			wantListing(t, s.upper)
+		})
+	}
 }
 
 // TestChrootAndPackages: a small root is lived in, and a package is installed, upgraded and removed there.
