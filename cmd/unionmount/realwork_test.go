@@ -3,8 +3,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -269,112 +267,5 @@ mv /usr/share /usr/moved; mv /usr/moved /usr/share; rm -rf a x; cat /usr/share/g
 		s.remount()
 		wantAbsent(t, s.in("usr/share/greeting"))
 		wantAbsent(t, s.in("etc/greeting.conf"))
-	})
-}
-
-// postgresBinaries finds the server's programs, which distributions keep off the PATH.
-func postgresBinaries(t *testing.T) string {
-	t.Helper()
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/postgres", "/usr/local/bin/postgres", "/usr/bin/postgres"} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			return filepath.Dir(found[len(found)-1])
-		}
-	}
-	absent(t, "PostgreSQL is not installed")
-	return ""
-}
-
-// database is a PostgreSQL server that runs as nobody on a data directory.
-type database struct {
-	t               *testing.T
-	s               *site
-	bin, data, sock string
-	server          *exec.Cmd
-}
-
-func (d *database) command(name string, args ...string) *exec.Cmd {
-	cmd := command(d.t, "setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", d.bin + "/" + name}, args...)...)
-	cmd.Dir, cmd.Env = d.sock, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.sock, "LC_ALL=C"}
-	return cmd
-}
-
-func (d *database) start() {
-	d.t.Helper()
-	d.server = d.command("postgres", "-D", d.data, "-k", d.sock, "-c", "listen_addresses=")
-	log, err := os.OpenFile(d.s.dir+"/postgres.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	must(d.t, err)
-	defer log.Close()
-	d.server.Stdout, d.server.Stderr = log, log
-	must(d.t, d.server.Start())
-	d.t.Cleanup(d.kill)
-	eventually(d.t, "PostgreSQL answers", func() bool { return finish(d.psqlCommand("select 1")).code == 0 })
-}
-
-func (d *database) psqlCommand(query string) *exec.Cmd {
-	return d.command("psql", "-X", "-q", "-t", "-A", "-h", d.sock, "-U", "nobody", "-d", "postgres", "-c", query)
-}
-
-func (d *database) query(query string) string {
-	d.t.Helper()
-	r := finish(d.psqlCommand(query))
-	if r.code != 0 {
-		d.t.Fatalf("%s: %s", query, r)
-	}
-	return strings.TrimSpace(r.stdout)
-}
-
-// kill ends the server and all that it started, without warning.
-func (d *database) kill() {
-	children := processesOf(d.data)
-	for _, pid := range append(children, d.server.Process.Pid) {
-		if p, err := os.FindProcess(pid); err == nil {
-			p.Kill()
-		}
-	}
-	d.server.Wait()
-}
-
-// TestPostgresOnAVolume: kill everything, drop the mount, its upper and its layers, mount others, and find the rows.
-func TestPostgresOnAVolume(t *testing.T) {
-	need(t, "setpriv")
-	bin := postgresBinaries(t)
-	eachWay(t, func(t *testing.T, way string) {
-		s := volumeSite(t, way, "pg:/var/lib/pg")
-		d := &database{t: t, s: s, bin: bin, data: s.in("var/lib/pg/data"), sock: s.dir + "/sock"}
-		mkdir(t, d.sock)
-		mkdir(t, d.data)
-		for _, p := range []string{d.sock, d.data} {
-			must(t, os.Chown(p, 65534, 65534))
-			must(t, os.Chmod(p, 0o700))
-		}
-		if r := finish(d.command("initdb", "-D", d.data, "-U", "nobody", "-A", "trust", "--no-sync")); r.code != 0 {
-			t.Fatal(r)
-		}
-		d.start()
-		d.query("create table t(n int, text text); insert into t select i, repeat('x', 500) from generate_series(1, 5000) i")
-		d.query("update t set text = 'y' where n % 3 = 0")
-		d.kill()
-		pid := s.inspect().Pid
-		if p, err := os.FindProcess(pid); err == nil {
-			p.Kill()
-		}
-		s.gone(pid)
-		s.must("umount", s.name)
-		s.must("rm", s.name)
-		s.forget(s.lowers[0])
-		for _, gone := range []string{s.lowers[0], s.upper, s.work} {
-			must(t, os.RemoveAll(gone))
-			mkdir(t, gone)
-		}
-		write(t, s.lowers[0]+"/other-layer", "x")
-		s.name = "other"
-		s.mountVolumes(way, "pg:/srv/elsewhere")
-		d.data = s.in("srv/elsewhere/data")
-		d.start()
-		if got := d.query("select count(*), count(*) filter (where text = 'y') from t"); got != "5000|1666" {
-			t.Errorf("the rows are %s, want 5000|1666", got)
-		}
-		d.kill()
-		wantListing(t, s.upper)
 	})
 }

@@ -35,6 +35,25 @@ func TestGitAsPlainUser(t *testing.T) {
 	s.userMust("sh", "-ec", "cd "+s.in("owned")+"\n"+git+gitAfterwards)
 }
 
+// TestGoBuildAsPlainUser: what TestGoBuild does, from a lower of his; what was built runs after a remount, too. Go's caches
+// are root's: he has links to what is in them.
+func TestGoBuildAsPlainUser(t *testing.T) {
+	need(t, "go")
+	s := userWork(t, func(owned string) {
+		mustShell(t, suite.module, `tar -cf - --exclude=./.git --exclude=./bin . | tar -xf - -C `+owned)
+	})
+	mustShell(t, s.dir, fmt.Sprintf(`cp -al "$(go env GOCACHE)" cache || { rm -rf cache; mkdir cache; }
+cp -al "$(go env GOMODCACHE)" mod || cp -a "$(go env GOMODCACHE)" mod
+find cache -type d -exec chown %d:%d {} +`, plainUser, plainGroup))
+	s.userMust("sh", "-ec", `
+export GOCACHE=$1/cache GOMODCACHE=$1/mod GOPROXY=off GOFLAGS=-buildvcs=false TMPDIR=$2/tmp
+cd "$2"; mkdir tmp; go build -o bin/built ./cmd/unionmount; bin/built version`, "sh", s.dir, s.in("owned"))
+	s.userRemount()
+	if out := s.userMust(s.in("owned/bin/built"), "version"); out != "unionmount dev\n" {
+		t.Errorf("what was built prints %q", out)
+	}
+}
+
 // TestSQLiteAsPlainUser: four writers at once, in both journal modes, in the union from a lower and in a volume.
 func TestSQLiteAsPlainUser(t *testing.T) {
 	need(t, "sqlite3")
