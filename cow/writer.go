@@ -205,54 +205,6 @@ func (w *Writer) sweep() error {
 	return nil
 }
 
-// destroy removes name in dir and all below it, also what is closed to its owner, whom modes bind if he isn't root.
-func (w *Writer) destroy(dir int, name string) error {
-	err := sys.UnlinkAt(dir, name)
-	if err != sys.EISDIR && err != sys.EPERM {
-		return ignore(err, sys.ENOENT)
-	}
-	err = w.destroyDir(dir, name)
-	if err == sys.EACCES {
-		if err = sys.ChmodAt(dir, name, 0o700); err == nil {
-			err = w.destroyDir(dir, name)
-		}
-	}
-	return err
-}
-
-func (w *Writer) destroyDir(dir int, name string) error {
-	fd, err := sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(fd)
-	var names []string
-	if err := sys.ReadDir(fd, func(e sys.Dirent) error { names = append(names, e.Name); return nil }); err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		if err := w.destroyNames(fd, names); err != nil {
-			return err
-		}
-	}
-	return sys.RmdirAt(dir, name)
-}
-
-// destroyNames keeps the directory's times: who has it open still sees them.
-func (w *Writer) destroyNames(fd int, names []string) error {
-	st, err := sys.StatFd(fd)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if err := w.destroy(fd, n); err != nil {
-			return err
-		}
-	}
-	_ = sys.UtimesFd(fd, st.Atim, st.Mtim) // nothing to lose
-	return nil
-}
-
 // ignore drops one errno that means "already so".
 func ignore(err error, as sys.Errno) error {
 	if err == as {

@@ -139,3 +139,35 @@ func TestLinkByTheNameThatIsHis(t *testing.T) {
 		err = remount()
 	}
 }
+
+// TestRemovedDirectoryKeepsItsMode: an open directory that was closed to its owner, and in which a lower name was hidden,
+// showed mode 0700 to a plain user once it was removed or replaced: it was opened to be cleared.
+func TestRemovedDirectoryKeepsItsMode(t *testing.T) {
+	modes := []uint32{0o555, 0o600, 0o2500, 0o400}
+	union, as, _ := userUnion(t, func(lower string) (err error) {
+		for _, m := range modes {
+			dir := fmt.Sprintf("%s/%o", lower, m)
+			err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(dir+"/f", nil, 0o644))
+		}
+		return err
+	})
+	err := as(func() (err error) {
+		for _, m := range modes {
+			dir := fmt.Sprintf("%s/%o", union, m)
+			fd, e := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err = errors.Join(err, e); e != nil {
+				continue
+			}
+			defer unix.Close(fd)
+			var st unix.Stat_t
+			err = errors.Join(err, os.Remove(dir+"/f"), unix.Chmod(dir, m), unix.Rmdir(dir), unix.Fstat(fd, &st))
+			if st.Mode != unix.S_IFDIR|m || st.Nlink != 0 {
+				err = errors.Join(err, fmt.Errorf("%s: mode %o, %d links", dir, st.Mode, st.Nlink))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
