@@ -222,9 +222,10 @@ func TestStress(t *testing.T) {
 	}
 }
 
-// TestChrootAndPackages: a small root is lived in, and a package is installed, upgraded and removed there.
+// TestChrootAndPackages: a small root is lived in, and a package is installed from outside, upgraded and removed by the
+// dpkg within.
 func TestChrootAndPackages(t *testing.T) {
-	need(t, "busybox", "dpkg", "dpkg-deb")
+	need(t, "busybox", "dpkg", "dpkg-deb", "dpkg-split", "tar", "ldconfig", "ldd")
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 2)
 		root := s.lowers[1]
@@ -233,6 +234,10 @@ mkdir -p bin sbin dev etc tmp var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpk
 cp "$(command -v busybox)" bin/busybox
 for a in $(bin/busybox --list); do test -e bin/$a || ln -s busybox bin/$a; done
 mknod -m 666 dev/null c 1 3
+for p in dpkg dpkg-deb dpkg-split dpkg-query tar ldconfig; do
+	at="$(command -v $p)"; mkdir -p usr/bin; cp -L "$at" usr/bin/
+	for l in $(ldd "$at" | grep -o '/[^ :]*lib[^ :]*' | sort -u); do mkdir -p ".${l%/*}"; cp -L "$l" ".$l"; done
+done
 touch var/lib/dpkg/status var/lib/dpkg/available; echo root:x:0:0::/:/bin/sh > etc/passwd`)
 		for _, version := range []string{"1", "2"} {
 			mustShell(t, s.dir, `
@@ -245,13 +250,17 @@ test $v = 1 && echo old > $p/usr/share/greeting/only-old; ln $p/usr/share/greeti
 dpkg-deb --root-owner-group -b $p greeting$v.deb`)
 		}
 		s.mount("--io", io)
-		dpkg := func(args ...string) string {
-			return mustRun(t, "dpkg", append([]string{"--root=" + s.mnt}, args...)...)
+		mustRun(t, "dpkg", "--root="+s.mnt, "-i", s.dir+"/greeting1.deb")
+		within := func(args ...string) string {
+			return mustRun(t, "chroot", append([]string{s.mnt, "/bin/env", "PATH=/usr/bin:/sbin:/bin", "dpkg"}, args...)...)
 		}
-		dpkg("-i", s.dir+"/greeting1.deb")
 		wantContent(t, s.in("usr/share/greeting/only-old"), "old\n")
 		s.remount()
-		dpkg("-i", s.dir+"/greeting2.deb")
+		mustRun(t, "cp", s.dir+"/greeting2.deb", s.in("tmp/"))
+		within("-i", "/tmp/greeting2.deb")
+		if out := within("--verify", "greeting"); out != "" {
+			t.Errorf("dpkg --verify: %q", out)
+		}
 		wantContent(t, s.in("usr/share/greeting/hard"), "2-1\n")
 		wantContent(t, s.in("var/log-of-package"), "configured 1\nconfigured 2\n")
 		wantAbsent(t, s.in("usr/share/greeting/only-old"))
@@ -262,7 +271,7 @@ mv /usr/share /usr/moved; mv /usr/moved /usr/share; rm -rf a x; cat /usr/share/g
 		if out != "2-9\n" {
 			t.Errorf("the chroot printed %q", out)
 		}
-		dpkg("-P", "greeting")
+		within("-P", "greeting")
 		wantAbsent(t, s.in("usr/share/greeting"))
 		s.remount()
 		wantAbsent(t, s.in("usr/share/greeting"))
