@@ -48,6 +48,26 @@ func (w *Writer) Rmdir(at, name string, inUpper, whiteout bool) error {
 	return nil
 }
 
+// RmdirSealed takes away a directory of upper alone that can't be looked into. EACCES: it holds names, or whiteouts.
+func (w *Writer) RmdirSealed(at, name string) error {
+	d, err := w.Upper.Dir(at)
+	if err != nil {
+		return err
+	}
+	defer d.Release()
+	if err = w.step("rmdir"); err == nil {
+		err = sys.RmdirAt(d.Fd, name)
+	}
+	if err == sys.ENOTEMPTY {
+		err = sys.EACCES
+	}
+	if err != nil {
+		return fmt.Errorf("remove directory %q: %w", layers.Join(at, name), err)
+	}
+	w.Upper.Forget(layers.Join(at, name))
+	return nil
+}
+
 func (w *Writer) rmdir(dir int, name string, inUpper, whiteout bool) error {
 	if err := w.step("rmdir"); err != nil {
 		return err

@@ -171,3 +171,25 @@ func TestRemovedDirectoryKeepsItsMode(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRemoveDirectoryClosedToReading: a plain user could not remove a directory of his that he may not read (mkdir -m 0; rmdir):
+// EACCES. One that holds a name stays.
+func TestRemoveDirectoryClosedToReading(t *testing.T) {
+	union, as, _ := userUnion(t, func(string) error { return nil })
+	err := as(func() error {
+		err := errors.Join(unix.Mkdir(union+"/none", 0), unix.Mkdir(union+"/search", 0o300), unix.Mkdir(union+"/full", 0o700),
+			os.WriteFile(union+"/full/f", nil, 0o600), unix.Chmod(union+"/full", 0o300), os.Rename(union+"/search", union+"/moved"))
+		if err != nil {
+			return err
+		}
+		if e := unix.Rmdir(union + "/full"); e == nil {
+			err = errors.New("a directory with a name in it was removed")
+		}
+		_, full := os.Stat(union + "/full/f")
+		return errors.Join(err, full, named(map[string]error{"mode 0": unix.Rmdir(union + "/none"), "mode 0300, moved": unix.Rmdir(union + "/moved"),
+			"the names again": errors.Join(unix.Mkdir(union+"/none", 0o755), unix.Mkdir(union+"/moved", 0o755))}))
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
