@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,11 +53,37 @@ func (l *Locked) attach(ctx context.Context, others int) (*attachment, error) {
 	return l.lease(ctx, d, path, []Use{use}, others)
 }
 
-// unused is ErrConflict if a mount has the volume attached.
+// holders names who has the volume, by a lease or without. Only if nobody has, the
+// leases of the dead are ended: the driver unmounts then.
+func (l *Locked) holders(ctx context.Context) ([]string, error) {
+	uses, err := l.store.Uses(l.Name)
+	if err != nil {
+		return nil, err
+	}
+	names := mountsOf(uses)
+	if l.store.Leaseless != nil {
+		more, err := l.store.Leaseless(l.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range more {
+			if !slices.Contains(names, h.Mount) {
+				names = append(names, h.Mount+" ("+h.Why+")")
+			}
+		}
+	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	uses, err = l.Uses(ctx)
+	return mountsOf(uses), err
+}
+
+// unused is ErrConflict if somebody has the volume.
 func (l *Locked) unused(ctx context.Context, doing, remedy string) error {
-	uses, err := l.Uses(ctx)
-	if err == nil && len(uses) > 0 {
-		err = fail(ErrConflict, "%s %s: volume is in use - [%s]: %s", doing, l.Name, strings.Join(mountsOf(uses), ", "), remedy)
+	has, err := l.holders(ctx)
+	if err == nil && len(has) > 0 {
+		err = fail(ErrConflict, "%s %s: volume is in use - [%s]: %s", doing, l.Name, strings.Join(has, ", "), remedy)
 	}
 	return err
 }
@@ -70,7 +97,7 @@ func (l *Locked) reading(ctx context.Context, live bool, doing string, read func
 			return false, err
 		}
 	}
-	before, err := l.Uses(ctx)
+	before, err := l.holders(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -79,21 +106,32 @@ func (l *Locked) reading(ctx context.Context, live bool, doing string, read func
 		return false, err
 	}
 	last := l.lastAttached()
+	do := func() error { return withDir(a.data, read) }
+	again := true
 	if live {
-		if err := l.Unlock(); err != nil {
-			return false, errors.Join(err, a.file.Close()) // whoever has the lock next clears up
-		}
+		again, err = l.unlocked(ctx, do)
+	} else {
+		err = do()
 	}
-	err = withDir(a.data, read)
-	if live {
-		again, lockErr := l.store.Lock(context.WithoutCancel(ctx), l.Name)
-		if lockErr != nil {
-			return false, errors.Join(err, lockErr, a.file.Close())
-		}
-		*l = *again
+	if !again {
+		return false, errors.Join(err, a.file.Close()) // whoever has the lock next clears up
 	}
 	still = len(before) == 0 && l.lastAttached() == last
 	return still, errors.Join(err, l.detach(ctx, a))
+}
+
+// unlocked gives the name free while do runs; again tells whether it is locked then.
+func (l *Locked) unlocked(ctx context.Context, do func() error) (again bool, err error) {
+	if err := l.Unlock(); err != nil {
+		return false, err
+	}
+	err = do()
+	now, lockErr := l.store.Lock(context.WithoutCancel(ctx), l.Name)
+	if lockErr != nil {
+		return false, errors.Join(err, lockErr)
+	}
+	*l = *now
+	return true, err
 }
 
 // lastAttached tells one attachment of a mount from another.

@@ -22,10 +22,19 @@ const (
 )
 
 // Store is the directory of all volumes.
-type Store struct{ dir string }
+type Store struct {
+	dir string
+
+	// Leaseless, if not nil, names who may be writing to a volume though no lease says
+	// so any more: processes outlive the daemon or server that was killed.
+	Leaseless func(volume string) ([]Holder, error)
+}
+
+// Holder is one who has a volume, as a refusal names him.
+type Holder struct{ Mount, Why string }
 
 // At returns the store below root; nothing is made before the first volume.
-func At(root string) *Store { return &Store{filepath.Join(root, "volumes")} }
+func At(root string) *Store { return &Store{dir: filepath.Join(root, "volumes")} }
 
 // New is a volume to be made.
 type New struct {

@@ -27,7 +27,11 @@ func (e *Engine) config(name string) string    { return filepath.Join(e.mountDir
 func (e *Engine) statePath(name string) string { return filepath.Join(e.Root, "run", name+".json") }
 func (e *Engine) logPath(name string) string   { return filepath.Join(e.Root, "log", name+".log") }
 
-func (e *Engine) volumes() *volumes.Store { return volumes.At(e.Root) }
+func (e *Engine) volumes() *volumes.Store {
+	s := volumes.At(e.Root)
+	s.Leaseless = e.leaseless
+	return s
+}
 
 // DefaultRoot is where mounts and volumes live unless --root says otherwise.
 func DefaultRoot() (string, error) {

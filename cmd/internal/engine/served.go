@@ -144,18 +144,6 @@ func (e *Engine) holdings() ([]holding, error) {
 	return was.Held, nil
 }
 
-// unheld is ErrConflict if a client's holder has the volume, whose lease a server that
-// was killed had: one that runs has it still.
-func (e *Engine) unheld(doing, volume string) error {
-	had, err := e.holdings()
-	for _, h := range had {
-		if h.Volume == volume {
-			return fail(ErrConflict, "volume "+volume, "%s %s: volume is in use - [%s]: a container has it by volume serve", doing, volume, h.name())
-		}
-	}
-	return err
-}
-
 // takeAgain takes the leases that an earlier server of this boot had. A volume
 // that can't be had again stops nobody who wants another.
 func (s *volumeServer) takeAgain() error {

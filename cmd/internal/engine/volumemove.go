@@ -70,9 +70,6 @@ func (e *Engine) ImportVolume(ctx context.Context, name string, from io.Reader, 
 	if o.Tell != nil {
 		u.Tell = func(st archive.Stats, read int64) { o.Tell(st.Objects, st.Bytes, read) }
 	}
-	if err := e.unheld("import", name); err != nil {
-		return Moved{}, err
-	}
 	v, made, st, err := e.volumes().Import(ctx, name, from, u)
 	if err != nil {
 		return Moved{}, blame("import "+name, fmt.Errorf("%w: nothing of it was kept", err))

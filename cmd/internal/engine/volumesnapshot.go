@@ -139,9 +139,6 @@ func (e *Engine) RestoreVolume(ctx context.Context, id string, c CopyVolume) (co
 	if err != nil {
 		return "", err
 	}
-	if err := e.unheld("restore", volume); err != nil {
-		return "", err
-	}
 	made, err := e.volumes().Restore(ctx, volume, name, c.how())
 	if err != nil {
 		return "", blame("volume "+volume, err)
