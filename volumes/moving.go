@@ -45,15 +45,34 @@ func (s *Store) Export(ctx context.Context, source string, to io.Writer, tell fu
 		pointInTime, err = l.reading(ctx, true, "export", pack(true))
 		return st, pointInTime, err
 	}
+	return st, true, l.frozen(ctx, pack(false))
+}
+
+// frozen calls read with what the volume holds at one instant, by a snapshot that goes
+// with it. The name is not locked meanwhile: mounts come and go. A copy's lease keeps
+// the volume from being removed.
+func (l *Locked) frozen(ctx context.Context, read func(data int) error) (err error) {
 	staged, err := l.stageSnapshot(ctx, "export")
 	if err != nil {
-		return st, false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, staged.drop()) }()
-	if _, err = l.freeze(ctx, staged, How{}); err != nil {
-		return st, false, Judge(err)
+	others, err := l.holders(ctx)
+	if err != nil {
+		return err
 	}
-	return st, true, staged.reading(ctx, func() bool { return true }, pack(false))
+	a, err := l.attach(ctx, len(others))
+	if err != nil {
+		return err
+	}
+	if _, err := l.freeze(ctx, staged, How{}); err != nil {
+		return errors.Join(Judge(err), l.detach(ctx, a))
+	}
+	again, err := l.unlocked(ctx, func() error { return staged.reading(ctx, func() bool { return true }, read) })
+	if !again {
+		return errors.Join(err, a.file.Close()) // whoever has the lock next clears up
+	}
+	return errors.Join(err, l.detach(ctx, a))
 }
 
 // Import makes a volume of what an archive holds, or fills an empty one that nobody

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -191,72 +190,6 @@ func TestSnapshotOfUsedVolume(t *testing.T) {
 	s.must("start", s.name)
 	wantContent(t, s.in("srv/db/f"), "one\n")
 	s.noRests()
-}
-
-// copiedLiveOnly: a volume that the holder may be writing to is neither restored nor
-// taken for one that stands still.
-func (s *site) copiedLiveOnly(volume, holder string) {
-	s.t.Helper()
-	words := []string{"in use - [" + holder}
-	s.refused(4, append(words, "--live"), "volume", "snapshot", "create", volume, "snap")
-	s.refused(4, append(words, "--live"), "volume", "create", "copy", "--from", volume)
-	s.refused(4, words, "volume", "import", volume, "/dev/null")
-	s.must("volume", "snapshot", "create", "--live", volume, "snap")
-	if out := s.must("volume", "snapshot", "ls", volume, "--format", "{{.PointInTime}}"); out != "false\n" {
-		s.t.Errorf("PointInTime of a copy while %s has it: %q", holder, out)
-	}
-	s.refused(4, words, "volume", "restore", volume+"@snap")
-	if r := s.cli("volume", "export", volume, "-o", s.dir+"/of.tar.zst"); r.code != 0 || !strings.Contains(r.stderr, "no point in time") {
-		s.t.Errorf("an export while %s has it: %s", holder, r)
-	}
-	s.must("volume", "snapshot", "rm", volume+"@snap")
-}
-
-// TestCopiesUnderADeadMount: what runs on a bind mount outlives the daemon, and goes on
-// writing. Until the umount the volume was taken for one that nobody has.
-func TestCopiesUnderADeadMount(t *testing.T) {
-	s := volumeSite(t, "bind", "db:/srv/db")
-	s.must("volume", "create", "other")
-	f, err := os.Create(s.in("srv/db/f"))
-	must(t, err)
-	pid := s.inspect().Pid
-	must(t, unix.Kill(pid, unix.SIGKILL))
-	s.gone(pid)
-	s.copiedLiveOnly("db", "m")
-	s.must("volume", "snapshot", "create", "other", "snap") // the mount hasn't that one
-	_, err = f.WriteString("after the kill\n")
-	must(t, errors.Join(err, f.Close()))
-	wantContent(t, s.data("db", "f"), "after the kill\n")
-	s.must("umount", "m")
-	s.must("volume", "snapshot", "create", "db", "snap")
-	s.must("volume", "restore", "db@snap")
-	s.noRests()
-}
-
-// TestLiveCopyOfWhatAKilledServerMounted: the file system that a client of the server
-// has still is copied; it isn't unmounted as nobody's, and mounted anew, empty.
-func TestLiveCopyOfWhatAKilledServerMounted(t *testing.T) {
-	s := newSite(t, 0)
-	socket := s.dir + "/p.sock"
-	p := s.serve(socket)
-	s.must("volume", "create", "mem", "-o", "type=tmpfs", "-o", "device=tmpfs")
-	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"mem","ID":"c1"}`); status != 200 {
-		t.Fatal(answer)
-	}
-	write(t, s.data("mem", "file"), "in memory\n")
-	must(t, p.Process.Kill())
-	_ = p.Wait()
-	s.refused(4, []string{"in use - [plugin.c1"}, "volume", "snapshot", "create", "mem", "snap")
-	s.must("volume", "create", "copy", "-d", "local", "--live", "--from", "mem")
-	wantContent(t, s.data("copy", "file"), "in memory\n")
-	wantContent(t, s.data("mem", "file"), "in memory\n")
-	s.serve(socket)
-	if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"mem","ID":"c1"}`); status != 200 {
-		t.Error(answer)
-	}
-	if m := mountsBelow(s.root); len(m) > 0 {
-		t.Errorf("still mounted: %v", m)
-	}
 }
 
 // TestSnapshotShares: where the root's file system has reflinks nothing is copied.
