@@ -223,6 +223,53 @@ func TestServeKilledKeepsWhatIsHeld(t *testing.T) {
 	s.must("volume", "rm", "vol")
 }
 
+// TestServeCannotResume: what a server that is started again can't have is its holder's
+// still. It was forgotten, and rm took it from under the container.
+func TestServeCannotResume(t *testing.T) {
+	s := newSite(t, 0)
+	socket := s.dir + "/p.sock"
+	p := s.serve(socket)
+	options := map[string][]byte{}
+	for _, name := range []string{"again", "never"} {
+		s.must("volume", "create", name)
+		if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"`+name+`","ID":"c1"}`); status != 200 {
+			t.Fatal(answer)
+		}
+		var err error
+		options[name], err = os.ReadFile(s.root + "/volumes/" + name + "/options.json")
+		must(t, err)
+	}
+	must(t, p.Process.Kill())
+	_ = p.Wait()
+	for name := range options {
+		write(t, s.root+"/volumes/"+name+"/options.json", "garbage")
+	}
+	s.serve(socket)
+	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"again","ID":"c1"}`); status != 500 || !strings.Contains(answer, "untouched") {
+		t.Errorf("it can't be had: %d %s", status, answer)
+	}
+	for name, text := range options {
+		write(t, s.root+"/volumes/"+name+"/options.json", string(text))
+		s.refused(4, []string{"in use", "plugin.c1"}, "volume", "rm", name)
+	}
+	s.must("volume", "prune", "-a", "-f")
+	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"again","ID":"c1"}`); status != 200 || !strings.Contains(answer, s.data("again", "")) {
+		t.Errorf("the second try: %d %s", status, answer)
+	}
+	if used := s.volume("again").UsedBy; len(used) != 1 || used[0].Mount != "plugin.c1" || used[0].Pid == 0 {
+		t.Errorf("UsedBy: %+v", used)
+	}
+	for name := range options {
+		if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"`+name+`","ID":"c1"}`); status != 200 {
+			t.Errorf("%s: %s", name, answer)
+		}
+		if leases, _ := os.ReadDir(s.root + "/volumes/" + name + "/leases"); len(leases) > 0 {
+			t.Errorf("a lease of %s is left: %v", name, leases)
+		}
+		s.must("volume", "rm", name)
+	}
+}
+
 // TestServePodman: podman uses us as a volume driver: it creates, mounts into a
 // container, shows and removes. A container's volume is refused to rm.
 func TestServePodman(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 type holding struct{ Volume, ID string }
 
 type held struct {
-	lease *volumes.Lease // nil while it is being attached
+	lease *volumes.Lease // nil while it is being attached, or if it couldn't be had again
 	path  string         // of the data
 }
 
@@ -80,10 +80,13 @@ func (s *volumeServer) take(h holding, attach func(context.Context, string, []vo
 	return &held{l, path}, nil
 }
 
-// giveBack ends the lease of a holder.
-func (s *volumeServer) giveBack(had *held) error {
+// giveBack ends the lease of a holder; one that couldn't be had again is a killed server's.
+func (s *volumeServer) giveBack(h holding, had *held) error {
 	ctx, cancel := patiently()
 	defer cancel()
+	if had.lease == nil {
+		return s.engine.volumes().Sweep(ctx, h.Volume)
+	}
 	return had.lease.Release(ctx)
 }
 
@@ -145,7 +148,8 @@ func (e *Engine) holdings() ([]holding, error) {
 }
 
 // takeAgain takes the leases that an earlier server of this boot had. A volume
-// that can't be had again stops nobody who wants another.
+// that can't be had again stops nobody who wants another; it stays its holder's, who
+// may be writing to it, and is tried again when he asks for it.
 func (s *volumeServer) takeAgain() error {
 	had, err := s.engine.holdings()
 	if err != nil {
@@ -155,7 +159,7 @@ func (s *volumeServer) takeAgain() error {
 		now, err := s.take(h, s.engine.volumes().Resume)
 		if err != nil {
 			s.log.Error("a volume that was in use can't be had again", "volume", h.Volume, "holder", h.ID, "err", err)
-			continue
+			now = new(held)
 		}
 		s.held[h] = now
 	}

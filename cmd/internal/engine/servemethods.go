@@ -48,6 +48,9 @@ func (s *volumeServer) mount(_ context.Context, q plugin.Request) (plugin.Answer
 	defer s.turn(q.Name)()
 	h := holding{q.Name, q.ID}
 	now := s.has(h)
+	if now != nil && now.lease == nil {
+		return s.mountAgain(h)
+	}
 	if now != nil {
 		return plugin.Answer{Mountpoint: now.path}, nil
 	}
@@ -63,9 +66,22 @@ func (s *volumeServer) mount(_ context.Context, q plugin.Request) (plugin.Answer
 		return plugin.Answer{Mountpoint: now.path}, nil
 	}
 	if now != nil {
-		err = errors.Join(err, s.giveBack(now))
+		err = errors.Join(err, s.giveBack(h, now))
 	}
 	return plugin.Answer{}, errors.Join(err, s.set(h, nil))
+}
+
+// mountAgain takes the lease that takeAgain couldn't have. The volume stays the holder's
+// if that fails again.
+func (s *volumeServer) mountAgain(h holding) (plugin.Answer, error) {
+	now, err := s.take(h, s.engine.volumes().Resume)
+	if err == nil {
+		err = s.set(h, now)
+	}
+	if err != nil {
+		return plugin.Answer{}, err
+	}
+	return plugin.Answer{Mountpoint: now.path}, nil
 }
 
 // unmount gives back what a holder has; what it hasn't is given back already.
@@ -76,7 +92,7 @@ func (s *volumeServer) unmount(_ context.Context, q plugin.Request) (plugin.Answ
 	if had == nil {
 		return plugin.Answer{}, nil
 	}
-	err := errors.Join(s.giveBack(had), s.set(h, nil))
+	err := errors.Join(s.giveBack(h, had), s.set(h, nil))
 	s.engine.note(TypeVolume, "detach", h.Volume, map[string]string{"mount": h.name()})
 	return plugin.Answer{}, blame("volume "+h.Volume, err)
 }
