@@ -112,3 +112,28 @@ func TestFailedAttachHoldsNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLastTenMounts: they are ten, however many paths each has the volume at.
+func TestLastTenMounts(t *testing.T) {
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	since := time.Now()
+	for i := range 12 {
+		at := since.Add(time.Duration(i) * time.Second)
+		uses := []Use{{Mount: "m", Since: at, Path: "/a"}, {Mount: "m", Since: at, Path: "/b"}, {Mount: "m", Since: at, Path: "/c"}}
+		l, _, err := s.Attach(t.Context(), "db", uses, func(*Data) error { return nil })
+		if err == nil {
+			err = l.Release(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	last, err := s.LastUsed("db")
+	if err != nil || len(last) != 30 {
+		t.Fatalf("%d uses, %v", len(last), err)
+	}
+	if first, tenth := last[0].Since, last[29].Since; !first.Equal(since.Add(11*time.Second)) || !tenth.Equal(since.Add(2*time.Second)) {
+		t.Errorf("from %v to %v", first, tenth)
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/volumes/driver"
 )
 
@@ -43,12 +45,13 @@ const (
 )
 
 // readOptions reads what a directory says of its volume. Data without the file is
-// a volume still: a plain one.
+// a volume still: a plain one, made when the directory last changed, as Docker has
+// it. What is no directory is no volume.
 func readOptions(dir, name string) (o options, err error) {
 	path := filepath.Join(dir, optionsFile)
 	text, err := os.ReadFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, sys.ENOTDIR):
 		if _, err := os.Stat(filepath.Join(dir, driver.DataDir)); err != nil {
 			return o, fail(ErrNotFound, "get %s: no such volume", name)
 		}
@@ -65,7 +68,23 @@ func readOptions(dir, name string) (o options, err error) {
 	if o.Driver == "" {
 		o.Driver = driver.Local
 	}
+	if o.CreatedAt == "" {
+		o.CreatedAt = changedAt(dir)
+	}
 	return o, nil
+}
+
+func changedAt(dir string) string {
+	fd, err := sys.Open(dir, sys.O_PATH|sys.O_DIRECTORY)
+	if err != nil {
+		return ""
+	}
+	defer sys.Close(fd)
+	st, err := sys.StatAt(fd, "")
+	if err != nil {
+		return ""
+	}
+	return time.Unix(st.Ctim.Unix()).UTC().Format(time.RFC3339)
 }
 
 // writeOptions writes the file of a staged volume, synced.

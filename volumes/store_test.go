@@ -127,8 +127,30 @@ func TestDataWithoutOptionsIsAVolume(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "old", driver.DataDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.Get("old"); err != nil || v.Driver != driver.Local {
+	v, err := s.Get("old")
+	if err != nil || v.Driver != driver.Local {
 		t.Fatalf("Get = %+v, %v", v, err)
+	}
+	if at, err := time.Parse(time.RFC3339, v.CreatedAt); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("CreatedAt = %q", v.CreatedAt)
+	}
+}
+
+// TestFileIsNoVolume: a file among the volumes made every listing fail.
+func TestFileIsNoVolume(t *testing.T) {
+	s := At(t.TempDir())
+	mustCreate(t, s, "db")
+	if err := os.WriteFile(filepath.Join(s.dir, "README"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.List(); err != nil || len(all) != 1 || all[0].Name != "db" {
+		t.Errorf("List = %+v, %v", all, err)
+	}
+	if _, err := s.Get("README"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Get: %v", err)
+	}
+	if _, _, err := s.Create(t.Context(), New{Name: "README"}); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "is in the way, which is no volume") {
+		t.Errorf("Create: %v", err)
 	}
 }
 

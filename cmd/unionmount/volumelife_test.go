@@ -109,7 +109,8 @@ func TestVolumeLs(t *testing.T) {
 	s.must("volume", "create", "alpha", "--label", "tier=data")
 	s.must("volume", "create", "beta", "--label", "tier=web", "--label", "keep")
 	s.must("volume", "create", "ram", "-o", "type=tmpfs", "-o", "device=tmpfs")
-	s.mount("-v", "beta:/b")
+	s.mount("-v", "beta:/b", "-v", "beta:/again:ro")
+	write(t, s.root+"/volumes/README", "no volume\n")
 	for _, c := range []struct {
 		want  []string
 		flags []string

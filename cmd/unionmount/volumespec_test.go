@@ -93,7 +93,21 @@ func TestVolumesFrom(t *testing.T) {
 	write(t, third+"/one/of-the-last", "x")
 	wantContent(t, s.data("one", "of-the-last"), "x")
 	s.refused(4, []string{"[m, other, third]"}, "volume", "rm", "one")
-	s.refused(3, []string{"nobody"}, "mount", "--volumes-from", "nobody", s.lowers[0], s.at("fourth"))
+	fourth := s.at("fourth")
+	s.refused(3, []string{"nobody"}, "mount", "--volumes-from", "nobody", s.lowers[0], fourth)
+	for _, mode := range []string{"z", "RO", "ro,z", "nocopy"} {
+		s.refused(2, []string{"invalid mode: " + mode}, "mount", "--volumes-from", "m:"+mode, s.lowers[0], fourth)
+	}
+	s.must("mount", "--name", "fourth", "--volumes-from", "m:rw", s.lowers[0], fourth)
+	write(t, fourth+"/one/of-the-fourth", "x")
+	wantErrno(t, "write to what is ro there", os.WriteFile(fourth+"/two/x", nil, 0o644), unix.EROFS)
+	s.must("umount", "fourth")
+
+	// Lost data is not replaced by an empty volume without a word, as start doesn't.
+	must(t, os.RemoveAll(s.root+"/volumes/two"))
+	s.refused(3, []string{"get two: no such volume", "volume create two"}, "mount", "--name", "fifth", "--volumes-from", "m", s.lowers[0], fourth)
+	wantAbsent(t, s.root+"/volumes/two")
+	s.must("mount", "--name", "fifth", "--volumes-from", "m", "-v", "three:/two", s.lowers[0], fourth)
 }
 
 // TestEvents: what commands and daemons do is told live, and again later.

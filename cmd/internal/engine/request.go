@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -53,7 +54,24 @@ func (e *Engine) resolve(q Request) (*Record, error) {
 	if err := e.resolveUpper(r, q); err != nil {
 		return nil, err
 	}
-	return r, e.resolveVolumes(r, q)
+	if err := e.resolveVolumes(r, q); err != nil {
+		return nil, err
+	}
+	return r, e.borrowedThere(r)
+}
+
+// borrowedThere makes sure that the volumes of other mounts still are, as start does
+// with a mount's own: an empty one in the place of lost data would be worse.
+func (e *Engine) borrowedThere(r *Record) error {
+	for _, v := range r.Volumes {
+		if v.Name == "" || v.asked.Target != "" {
+			continue
+		}
+		if _, err := e.volumes().Get(v.Name); err != nil {
+			return blame("volumes-from", fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
+		}
+	}
+	return nil
 }
 
 func (q *Request) valid() error {

@@ -104,7 +104,11 @@ func (e *Engine) allVolumes(brief bool) (all []volumes.Volume, broken, err error
 }
 
 func (e *Engine) measure(line *VolumeLine, v *volumes.Volume, users []volumes.Use) error {
-	line.Links = fmt.Sprint(len(users))
+	mounts := make(map[string]bool) // one may have it at several paths
+	for _, u := range users {
+		mounts[u.Mount] = true
+	}
+	line.Links = fmt.Sprint(len(mounts))
 	if v.Driver != driver.Local && v.Driver != driver.Btrfs {
 		return nil // a plugin isn't asked: it may hang
 	}
