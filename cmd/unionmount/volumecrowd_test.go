@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/volumes/catalog"
 )
 
 // crowd is many processes at work on a few volumes.
@@ -97,6 +100,36 @@ func (c *crowd) use(id, n int, volume, at string) {
 	c.allowed(s.cli("rm", "-v", name))
 }
 
+// records names what the database has of a kind, as no command shows it: every listing
+// mends what is wrong there first.
+func (s *site) records(kind string) (names []string) {
+	s.t.Helper()
+	rebuild := func(catalog.Tx) error { return errors.New("there is none, or it is broken") }
+	err := catalog.Update(s.root, rebuild, func(tx catalog.Tx) error {
+		return tx.Each(kind, func(name string, _ []byte) error {
+			names = append(names, name)
+			return nil
+		})
+	})
+	if err != nil {
+		s.t.Errorf("the database: %v", err)
+	}
+	return names
+}
+
+// directories names those of volumes.
+func (s *site) directories() (names []string) {
+	s.t.Helper()
+	entries, err := os.ReadDir(s.root + "/volumes")
+	must(s.t, err)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
 // TestCrowd: 50 processes create, attach, detach, remove, prune and snapshot at random. At the
 // end database, directories and leases agree, and nothing is lost.
 func TestCrowd(t *testing.T) {
@@ -117,20 +150,19 @@ func TestCrowd(t *testing.T) {
 		wg.Go(func() { c.member(id, rand.New(rand.NewPCG(seed, uint64(id)))) })
 	}
 	wg.Wait()
+	dirs := s.directories()
+	if recorded := s.records("volume"); !slices.Equal(recorded, dirs) {
+		t.Errorf("the database has %v, the directories are %v", recorded, dirs)
+	}
+	if recorded := s.records("mount"); len(recorded) > 0 {
+		t.Errorf("the database has mounts: %v", recorded)
+	}
 	if out := s.must("ls", "-aq"); out != "" {
 		t.Errorf("mounts are left: %q", out)
 	}
 	listed := s.volumes()
-	entries, err := os.ReadDir(s.root + "/volumes")
-	must(t, err)
-	var dirs []string
-	for _, e := range entries {
-		if e.Name() != ".locks" {
-			dirs = append(dirs, e.Name())
-		}
-	}
 	if !slices.Equal(listed, dirs) {
-		t.Errorf("the database lists %v, the directories are %v", listed, dirs)
+		t.Errorf("listed %v, the directories are %v", listed, dirs)
 	}
 	s.must("volume", "recover")
 	if again := s.volumes(); !slices.Equal(listed, again) {
@@ -185,7 +217,15 @@ func TestKilledCommands(t *testing.T) {
 			t.Fatal("a half-made volume shows")
 		}
 	}
+	s.must("volume", "rm", "-f", "vol")
+	s.must("volume", "create", "last")
+	if recorded := s.records("volume"); !slices.Contains(recorded, "last") { // whatever was killed before
+		t.Errorf("the database has %v: not what was made last", recorded)
+	}
 	s.must("volume", "prune", "-f")
+	if recorded, dirs := s.records("volume"), s.directories(); !slices.Equal(recorded, dirs) {
+		t.Errorf("the database has %v, the directories are %v", recorded, dirs)
+	}
 	if gone, _ := filepath.Glob(s.root + "/volumes/.gone-*"); len(gone) > 0 {
 		t.Errorf("prune left %v", gone)
 	}

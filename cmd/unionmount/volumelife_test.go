@@ -365,6 +365,12 @@ func TestVolumeRecover(t *testing.T) {
 		if out := s.must("volume", "recover"); !strings.HasPrefix(out, "recovered 3 volumes and 1 mounts\n") {
 			t.Errorf("recover printed %q", out)
 		}
+		if recorded, want := s.records("volume"), s.directories(); !slices.Equal(recorded, want) {
+			t.Errorf("the database has %v, the directories are %v", recorded, want)
+		}
+		if recorded := s.records("mount"); !slices.Equal(recorded, []string{"m"}) {
+			t.Errorf("the database has the mounts %v", recorded)
+		}
 		if after := s.must("volume", "ls", "--format", "json"); after != before {
 			t.Errorf("after:\n%swas:\n%s", after, before)
 		}

@@ -39,7 +39,7 @@ func (e *Engine) Remove(what string, force, volumes bool) error {
 	}
 	err = blame("rm "+name, e.removeKept(name))
 	if r != nil && err == nil && (volumes || r.Remove) {
-		err = e.removeAnonymous(r)
+		err = errors.Join(e.removeAnonymous(r), e.indexVolumes(anonymous(r)...))
 	}
 	return err
 }

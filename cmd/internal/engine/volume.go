@@ -113,6 +113,16 @@ func (e *Engine) removeAnonymous(r *Record) error {
 	return errors.Join(errs...)
 }
 
+// anonymous names the volumes that were made for a mount.
+func anonymous(r *Record) (names []string) {
+	for _, v := range r.Volumes {
+		if v.Anonymous {
+			names = append(names, v.Name)
+		}
+	}
+	return names
+}
+
 // removeLocked makes a volume that nobody but one mount refers to vanish; sweep deletes its data.
 func (e *Engine) removeLocked(ctx context.Context, l *volumes.Locked, force bool, but string) (sweep func() error, err error) {
 	users, err := e.users(l.Name)
