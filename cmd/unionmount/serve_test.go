@@ -32,7 +32,12 @@ func pluginSocket(t *testing.T, name string) string {
 // serve starts `volume serve` for this site's root and waits until it answers.
 func (s *site) serve(socket string) *exec.Cmd {
 	s.t.Helper()
-	cmd := exec.Command(suite.binary, "--root", s.root, "volume", "serve", "--socket", socket)
+	return s.serving(socket, exec.Command(suite.binary, "--root", s.root, "volume", "serve", "--socket", socket))
+}
+
+// serving starts a server that shall answer at the socket.
+func (s *site) serving(socket string, cmd *exec.Cmd) *exec.Cmd {
+	s.t.Helper()
 	log, err := os.OpenFile(s.dir+"/serve.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(s.t, err)
 	defer log.Close()
@@ -122,6 +127,26 @@ func TestServeProtocol(t *testing.T) {
 	wantListing(t, s.root+"/volumes", ".locks")
 	must(t, p.Process.Signal(unix.SIGTERM))
 	must(t, p.Wait()) // exit 0
+	wantAbsent(t, socket)
+}
+
+// TestServeDefaultSocket: without --socket it listens where Docker looks for plugins,
+// and for root alone.
+func TestServeDefaultSocket(t *testing.T) {
+	if _, err := os.Lstat("/run/docker/plugins/unionmount.sock"); err == nil {
+		absent(t, "a plugin of this machine has the socket")
+	}
+	socket := pluginSocket(t, "unionmount")
+	s := newSite(t, 0)
+	p := s.serving(socket, exec.Command(suite.binary, "--root", s.root, "volume", "serve"))
+	if st := lstat(t, socket); st.Mode != unix.S_IFSOCK|0o600 {
+		t.Errorf("the socket's mode is %o", st.Mode)
+	}
+	if status, answer := ask(t, socket, "Plugin.Activate", ""); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	must(t, p.Process.Signal(unix.SIGTERM))
+	must(t, p.Wait())
 	wantAbsent(t, socket)
 }
 

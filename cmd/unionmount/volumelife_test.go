@@ -2,7 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,6 +63,19 @@ func TestVolumeCreate(t *testing.T) {
 	if v.Name != "db" || v.Driver != "local" || v.Scope != "local" || v.Mountpoint != s.data("db", "") ||
 		len(v.Labels) != 2 || v.Labels["tier"] != "data" || v.Options == nil || len(v.Options) > 0 || v.UsedBy == nil || v.LastUsed == nil {
 		t.Errorf("inspect: %+v", v)
+	}
+	s.must("volume", "create", "bare")
+	var raw []map[string]json.RawMessage
+	must(t, json.Unmarshal([]byte(s.must("volume", "inspect", "bare")), &raw))
+	s.must("volume", "rm", "bare")
+	keys := []string{"CreatedAt", "Driver", "Labels", "LastUsed", "Mountpoint", "Name", "Options", "Scope", "UsedBy"}
+	if got := slices.Sorted(maps.Keys(raw[0])); !slices.Equal(got, keys) {
+		t.Errorf("inspect has the keys %v, want %v", got, keys)
+	}
+	for key, want := range map[string]string{"Labels": "{}", "Options": "{}", "UsedBy": "[]", "LastUsed": "[]"} {
+		if got := string(raw[0][key]); got != want {
+			t.Errorf("%s of a volume with none is %s", key, got)
+		}
 	}
 	if at, err := time.Parse(time.RFC3339, v.CreatedAt); err != nil || time.Since(at) > time.Minute {
 		t.Errorf("CreatedAt %q", v.CreatedAt)
@@ -245,63 +258,6 @@ func TestAnonymousVolumes(t *testing.T) {
 	if got := s.volumes(); len(got) != 2 {
 		t.Errorf("rm without -v: %v", got)
 	}
-}
-
-// TestPruneReadsTheFiles: a listing may be older than a volume's file, which is the
-// truth: one that was kept by hand since was deleted.
-func TestPruneReadsTheFiles(t *testing.T) {
-	s := newSite(t, 1)
-	one := strings.TrimSpace(s.must("volume", "create"))
-	s.must("volume", "ls")
-	write(t, s.root+"/volumes/"+one+"/options.json", `{"version": 1, "driver": "local", "createdAt": "2026-01-01T00:00:00Z"}`)
-	s.must("volume", "prune", "-f")
-	s.volume(one)
-	write(t, s.root+"/volumes/"+one+"/options.json", `{"version": 1, "driver": "local", "createdAt": "2026-01-01T00:00:00Z", "labels": {"keep": ""}}`)
-	s.must("volume", "prune", "-a", "-f", "--filter", "label!=keep")
-	s.volume(one)
-}
-
-// TestVolumePrune: anonymous ones, -a named ones, never those in use or with driver options.
-func TestVolumePrune(t *testing.T) {
-	s := newSite(t, 1)
-	if out := s.must("volume", "prune", "-f"); out != "Total reclaimed space: 0B\n" {
-		t.Errorf("with nothing to do: %q", out)
-	}
-	s.must("volume", "create", "named")
-	s.must("volume", "create", "labelled", "--label", "keep")
-	s.must("volume", "create", "options", "-o", "type=tmpfs", "-o", "device=tmpfs")
-	s.must("volume", "create", "owned", "-o", "o=uid=1")
-	one := strings.TrimSpace(s.must("volume", "create"))
-	write(t, s.data(one, "f"), strings.Repeat("x", 36))
-	s.mount("-v", "/used")
-	used := s.inspect().Volumes[0].Name
-	if out, want := s.must("volume", "prune", "-f"), fmt.Sprintf("Deleted Volumes:\n%s\n\nTotal reclaimed space: 36B\n", one); out != want {
-		t.Errorf("prune printed %q, want %q", out, want)
-	}
-	if out := s.must("volume", "prune", "-a", "-f", "--filter", "label!=keep"); !strings.Contains(out, "Deleted Volumes:\nnamed\n\n") {
-		t.Errorf("prune -a printed %q", out)
-	}
-	s.must("volume", "prune", "-a", "-f")
-	want := []string{used, "options", "owned"}
-	slices.Sort(want)
-	if got := s.volumes(); !slices.Equal(got, want) {
-		t.Errorf("left: %v, want %v", got, want)
-	}
-	s.umount()
-	s.must("volume", "prune", "-f")
-	if got := s.volumes(); !slices.Equal(got, want) {
-		t.Errorf("prune took a stopped mount's volume: %v", got)
-	}
-	s.must("rm", "m")
-	s.must("volume", "prune", "-f")
-	if got := s.volumes(); !slices.Equal(got, []string{"options", "owned"}) {
-		t.Errorf("left: %v", got)
-	}
-	lock, err := os.OpenFile(s.root+"/prune.lock", os.O_RDWR, 0)
-	must(t, err)
-	defer lock.Close()
-	must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
-	s.refused(4, []string{"a prune operation is already running"}, "volume", "prune", "-f")
 }
 
 // TestVolumeDriverIsMountedWhileUsed: the first use mounts, the last unmounts, a kill

@@ -235,7 +235,7 @@ func TestManyVolumesCostLessThanBinds(t *testing.T) {
 		}
 		binds := func() {
 			for i := range 100 {
-				exec.Command("mount", "--bind", filepath.Dir(s.data(fmt.Sprint("vol", i), "x")), fmt.Sprintf("%s/v%d", targets, i)).Run()
+				must(t, exec.Command("mount", "--bind", filepath.Dir(s.data(fmt.Sprint("vol", i), "x")), fmt.Sprintf("%s/v%d", targets, i)).Run())
 			}
 		}
 		best := make([]time.Duration, 3)
