@@ -2,9 +2,13 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -338,4 +342,50 @@ func TestPluginThatIsGone(t *testing.T) {
 	if names := listing(t, other.root+"/volumes"); !slices.Contains(names, "far") {
 		t.Errorf("the plugin's own volume is gone too: %v", names)
 	}
+}
+
+// TestPluginThatAnswersGarbage: what isn't of the protocol is an error that names the
+// plugin; nothing is made of it, and nobody else's volumes are kept up.
+func TestPluginThatAnswersGarbage(t *testing.T) {
+	s := newSite(t, 1)
+	name := "unionmount-test-garbage"
+	l, err := net.Listen("unix", pluginSocket(t, name))
+	must(t, err)
+	var answer atomic.Pointer[string] // to all but the first question; nil: to that, too
+	say := func(text string) { answer.Store(&text) }
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := answer.Load()
+		switch {
+		case text == nil:
+			fmt.Fprint(w, "garbage\x00\n\n")
+		case strings.HasSuffix(r.URL.Path, "Plugin.Activate"):
+			fmt.Fprint(w, `{"Implements": ["VolumeDriver"]}`)
+		default:
+			fmt.Fprint(w, *text)
+		}
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	words := []string{name, "not of the protocol", "garbage"}
+	s.refused(1, words, "volume", "create", "far", "-d", name)
+	say(`["garbage"]`)
+	s.refused(1, words, "volume", "create", "far", "-d", name)
+	wantListing(t, s.root+"/volumes", ".locks")
+	say(`{"Err": ""}`)
+	s.must("volume", "create", "far", "-d", name)
+	s.must("volume", "create", "near")
+	say(`{"Volume": "garbage", "Mountpoint": 7}`)
+	if out := s.must("volume", "ls"); out != "DRIVER                   VOLUME NAME\n"+name+"  far\nlocal                    near\n" {
+		t.Errorf("ls:\n%s", out)
+	}
+	if v := s.inspectVolume("far"); v.Driver != name || !strings.Contains(fmt.Sprint(v.Status["Error"]), "not of the protocol") {
+		t.Errorf("inspect: %+v", v)
+	}
+	if r := s.cli("volume", "inspect", "far", "near"); r.code != 0 || !strings.Contains(r.stdout, `"near"`) {
+		t.Errorf("inspect of both: %s", r)
+	}
+	s.guard()
+	s.refused(1, words, "mount", "-v", "far:/far", s.lowers[0], s.mnt)
+	s.refused(1, words, "volume", "rm", "far")
+	s.must("volume", "rm", "-f", "far")
 }
