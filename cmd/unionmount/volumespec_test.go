@@ -57,6 +57,62 @@ func TestMountLongForm(t *testing.T) {
 	})
 }
 
+// TestSubpathOfAFile: a file of the volume is changed in every way where the union shows
+// it, and no copy of it: the host sees each change, and the union the host's.
+func TestSubpathOfAFile(t *testing.T) {
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		write(t, s.lowers[0]+"/etc/conf", "layer\n")
+		host := s.data("vol", "d/conf")
+		write(t, host, "volume's\n")
+		ino := lstat(t, host).Ino
+		s.mount("--volume-io", way, "--mount", "src=vol,dst=/etc/conf,volume-subpath=d/conf", "--mount", "src=vol,dst=/etc/new,volume-subpath=d/conf,ro")
+		at := s.in("etc/conf")
+		for _, remounted := range []bool{false, true} {
+			if remounted {
+				s.remount()
+			}
+			must(t, writeAt(at, "union's and longer\n", 0))
+			wantContent(t, host, "union's and longer\n")
+			wantContent(t, s.in("etc/new"), "union's and longer\n")
+			must(t, os.Truncate(at, 5))
+			wantContent(t, host, "union")
+			must(t, os.WriteFile(at, []byte("anew\n"), 0)) // O_TRUNC
+			wantContent(t, host, "anew\n")
+			must(t, os.Chmod(at, 0o640))
+			must(t, os.Chown(at, 12, 34))
+			must(t, unix.Setxattr(at, "user.note", []byte("by the union"), 0))
+			must(t, unix.Utimes(at, []unix.Timeval{{Sec: 1000}, {Sec: 2000}}))
+			if st := lstat(t, host); st.Ino != ino || st.Mode&0o7777 != 0o640 || st.Uid != 12 || st.Gid != 34 || st.Mtim.Sec != 2000 {
+				t.Errorf("the host's file is %+v", st)
+			}
+			value := make([]byte, 64)
+			if n, err := unix.Getxattr(host, "user.note", value); err != nil || string(value[:n]) != "by the union" {
+				t.Errorf("the attribute is %q, %v", value[:max(n, 0)], err)
+			}
+			must(t, unix.Removexattr(at, "user.note"))
+			_, err := unix.Getxattr(host, "user.note", value)
+			wantErrno(t, "an attribute that was removed", err, unix.ENODATA)
+			must(t, os.WriteFile(host, []byte("host's\n"), 0))
+			wantContent(t, at, "host's\n")
+			lstat(t, at) // what was seen before is not kept
+			must(t, os.Chmod(host, 0o600))
+			if st := lstat(t, at); st.Mode&0o7777 != 0o600 {
+				t.Errorf("the host's mode shows as %o", st.Mode&0o7777)
+			}
+			ro := s.in("etc/new")
+			wantErrno(t, "write to a read-only file", os.WriteFile(ro, nil, 0), unix.EROFS)
+			wantErrno(t, "truncate it", os.Truncate(ro, 0), unix.EROFS)
+			wantErrno(t, "chmod it", os.Chmod(ro, 0o777), unix.EROFS)
+			wantErrno(t, "set an attribute of it", unix.Setxattr(ro, "user.x", nil, 0), unix.EROFS)
+			wantErrno(t, "remove a file that is mounted", os.Remove(at), unix.EBUSY)
+			wantContent(t, host, "host's\n")
+		}
+		s.umount()
+		wantListing(t, s.upper)
+	})
+}
+
 // TestSubpathStaysInside: whoever writes to a volume can't lead a mount out of it.
 func TestSubpathStaysInside(t *testing.T) {
 	s := newSite(t, 1)
