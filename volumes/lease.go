@@ -82,6 +82,7 @@ type attachment struct {
 // if nobody else has the volume. The lease comes first: whoever finds it after a kill
 // knows that there may be something to unmount.
 func (l *Locked) lease(ctx context.Context, d driver.Driver, path string, uses []Use, others int) (*attachment, error) {
+	first := os.Mkdir(filepath.Dir(path), 0o700) == nil // else takeLease says what is wrong
 	f, err := takeLease(path, uses)
 	if err != nil {
 		return nil, fmt.Errorf("attach %s: %w", l.Name, err)
@@ -89,7 +90,11 @@ func (l *Locked) lease(ctx context.Context, d driver.Driver, path string, uses [
 	a := &attachment{file: f}
 	if a.data, err = d.Mount(ctx, holder(path)); err != nil {
 		err = Judge(fmt.Errorf("error while mounting volume %s: %w", l.Name, err))
-		return nil, errors.Join(err, os.Remove(path), f.Close())
+		err = errors.Join(err, os.Remove(path), f.Close())
+		if first {
+			err = errors.Join(err, os.Remove(filepath.Dir(path)))
+		}
+		return nil, err
 	}
 	if others == 0 {
 		err = (&Data{Path: a.data, locked: l}).finish()
