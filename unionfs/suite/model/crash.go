@@ -175,6 +175,9 @@ func (s *session) settle(inFlight *op.Op) error {
 	if inFlight == nil {
 		return differ(before)
 	}
+	if before, err = s.touched(before); err != nil || before == nil {
+		return err
+	}
 	torn, err := s.openTorn(*inFlight, before)
 	if err != nil {
 		return err
@@ -184,6 +187,9 @@ func (s *session) settle(inFlight *op.Op) error {
 	}
 	after, err := s.compareTrees(map[string]string{})
 	if err != nil || after == nil {
+		return err
+	}
+	if after, err = s.touched(after); err != nil || after == nil {
 		return err
 	}
 	partly := false

@@ -56,6 +56,9 @@ func TestSettle(t *testing.T) {
 	half.Len = 7000
 	wrong := write
 	wrong.Seed = 6
+	dated := func(path string, sec, nsec int64) op.Op {
+		return op.Op{Kind: op.Utimens, Path: path, Times: [2]op.Time{{Sec: 1e9}, {Sec: sec, Nsec: nsec}}}
+	}
 	for name, c := range map[string]struct {
 		did      []op.Op // on the union
 		inFlight op.Op
@@ -67,6 +70,10 @@ func TestSettle(t *testing.T) {
 		"other bytes":             {[]op.Op{wrong}, write, false},
 		"nothing of an unlink":    {nil, unlink, true},
 		"all of an unlink":        {[]op.Op{unlink}, unlink, true},
+		"a directory's time":      {[]op.Op{dated("settled", 0, unix.UTIME_NOW)}, unlink, true},
+		"and all of an unlink":    {[]op.Op{dated("settled", 0, unix.UTIME_NOW), unlink}, unlink, true},
+		"another time of one":     {[]op.Op{dated("settled", 2e9, 0)}, unlink, false},
+		"a file's time":           {[]op.Op{dated("settle", 0, unix.UTIME_NOW)}, unlink, false},
 		"something quite another": {[]op.Op{{Kind: op.Chmod, Path: "settle", Mode: 0o100}}, unlink, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,8 +82,10 @@ func TestSettle(t *testing.T) {
 				t.Fatal(err)
 			}
 			open := op.Op{Kind: op.Open, Path: "settle", Flags: unix.O_CREAT | unix.O_RDWR | unix.O_EXCL, Mode: 0o600}
-			if _, err := s.step(open); err != nil {
-				t.Fatal(err)
+			for _, o := range []op.Op{open, {Kind: op.Mkdir, Path: "settled", Mode: 0o700}, dated("settled", 1e9, 0), dated("settle", 1e9, 0)} {
+				if _, err := s.step(o); err != nil {
+					t.Fatal(err)
+				}
 			}
 			for _, o := range c.did {
 				if _, _, err := s.workers[0].Do(o, worker.Union); err != nil {
