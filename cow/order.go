@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -37,14 +39,16 @@ func (w *Writer) keepsOrder() bool {
 	return false
 }
 
-// hasJournal tells whether the ext4 on a device has one: sysfs then names the task that commits it.
+// hasJournal tells whether the ext4 on a device has one: sysfs then names the task
+// that commits it, else "<none>" (journal_task_show).
 func hasJournal(dev uint64) bool {
 	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", sys.Major(dev), sys.Minor(dev)))
 	if err != nil {
 		return false
 	}
-	_, err = os.Stat(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
-	return err == nil
+	task, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
+	_, notNumber := strconv.Atoi(strings.TrimSpace(string(task)))
+	return err == nil && notNumber == nil
 }
 
 // beginWriting has the disk begin with a staged file's data: it writes while owner, marks and
