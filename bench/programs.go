@@ -108,14 +108,17 @@ func (c *client) postgres(ops int64, program string, args ...string) (int64, err
 }
 
 func (c *client) pgData() string   { return filepath.Join(c.Dir, "pgdata") }
-func (c *client) pgSocket() string { return c.Scratch }
+func (c *client) pgSocket() string { return filepath.Join(c.Scratch, "pgsocket") }
 
 func startPostgres(c *client) error {
-	if err := os.Mkdir(c.pgData(), 0o700); err != nil {
-		return err
-	}
-	if os.Getuid() == 0 {
-		if err := os.Chown(c.pgData(), plainUser, plainUser); err != nil {
+	for _, dir := range []string{c.pgData(), c.pgSocket()} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		if os.Getuid() != 0 {
+			continue
+		}
+		if err := os.Chown(dir, plainUser, plainUser); err != nil {
 			return err
 		}
 	}

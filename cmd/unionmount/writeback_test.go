@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -177,4 +178,19 @@ func TestLateDataKeepsMtime(t *testing.T) {
 			t.Errorf("%s: mtime %v, and %v at the next mount", name, mtime, now)
 		}
 	}
+}
+
+// TestReadAhead: root's mount reads ahead as much as one request asks for, a MiB: it
+// was the kernel's 128 KiB.
+func TestReadAhead(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		s.mount("--io", io)
+		dev := uint64(lstat(t, s.mnt).Dev)
+		text, err := os.ReadFile(fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(dev), unix.Minor(dev)))
+		must(t, err)
+		if string(text) != "1024\n" {
+			t.Errorf("read_ahead_kb is %q", text)
+		}
+	})
 }

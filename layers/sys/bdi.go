@@ -37,3 +37,10 @@ func LimitWriteback(dev uint64, bytes int64) error {
 	}
 	return set("strict_limit", "1")
 }
+
+// ReadAhead says how many bytes the kernel reads ahead, at most, in the filesystem with
+// the device number dev. Needs root: see Documentation/ABI/testing/sysfs-class-bdi.
+func ReadAhead(dev uint64, bytes int64) error {
+	file := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", Major(dev), Minor(dev))
+	return os.WriteFile(file, []byte(strconv.FormatInt(bytes>>10, 10)), 0)
+}
