@@ -97,7 +97,7 @@ func (w *Writer) rmdir(dir int, name string, inUpper, whiteout bool) error {
 			return err
 		}
 	default:
-		if err := w.stageWhiteout(temp); err != nil {
+		if err := w.newWhiteout(w.work, temp); err != nil {
 			return err
 		}
 		swap := func() error { return sys.RenameAt(w.work, temp, dir, name, sys.RENAME_EXCHANGE) }
@@ -113,70 +113,52 @@ func (w *Writer) rmdir(dir int, name string, inUpper, whiteout bool) error {
 // whiteoutOver puts a whiteout device at name, in the place of a file if upper has one.
 func (w *Writer) whiteoutOver(dir int, name string, inUpper bool) error {
 	if !inUpper {
-		if done, err := w.linkWhiteout(dir, name); done || err != nil {
-			return err
-		}
+		return w.newWhiteout(dir, name)
 	}
 	temp := w.temp()
-	if err := w.stageWhiteout(temp); err != nil {
+	if err := w.newWhiteout(w.work, temp); err != nil {
 		return err
 	}
-	var flags uint
-	if !inUpper {
-		flags = sys.RENAME_NOREPLACE
-	}
-	err := sys.RenameAt(w.work, temp, dir, name, flags)
+	err := sys.RenameAt(w.work, temp, dir, name, 0)
 	if err != nil {
 		_ = sys.UnlinkAt(w.work, temp)
 	}
 	return err
 }
 
-// linkWhiteout gives the shared whiteout device the name at once, where nothing has it:
-// a link appears in one step, too, and a rename from work costs three times as much.
-// Not done without an error: stageWhiteout may overcome what is in the way.
-func (w *Writer) linkWhiteout(dir int, name string) (done bool, err error) {
-	w.whiteMu.Lock()
-	shared := w.whiteout
-	w.whiteMu.Unlock()
-	if shared == "" {
-		return false, nil
-	}
-	if err := w.step("whiteout"); err != nil {
-		return false, err
-	}
-	err = sys.LinkAt(w.work, shared, dir, name)
-	if err != sys.EEXIST {
-		return err == nil, nil
-	}
-	return false, err
-}
-
-// stageWhiteout gives the shared whiteout device one more name in work. One
-// inode serves many whiteouts, as in the kernel (ovl_whiteout).
-func (w *Writer) stageWhiteout(temp string) error {
+// newWhiteout gives the shared whiteout device one more name, in one step, where
+// nothing has it (EEXIST). One inode serves many whiteouts, as in the kernel (ovl_whiteout).
+func (w *Writer) newWhiteout(dir int, name string) error {
 	w.whiteMu.Lock()
 	defer w.whiteMu.Unlock()
 	if err := w.step("whiteout"); err != nil {
 		return err
 	}
 	if w.whiteout != "" {
-		err := sys.LinkAt(w.work, w.whiteout, w.work, temp)
+		err := sys.LinkAt(w.work, w.whiteout, dir, name)
 		if err == nil || err != sys.EMLINK && err != sys.ENOENT && err != sys.EPERM {
 			return err
 		}
 		_ = sys.UnlinkAt(w.work, w.whiteout) // as many names as it can have: begin another
 		w.whiteout = ""
 	}
-	name := w.temp()
-	if err := sys.MknodAt(w.work, name, layers.WhiteoutMode, layers.WhiteoutDev); err != nil {
+	shared := w.temp()
+	if err := sys.MknodAt(w.work, shared, layers.WhiteoutMode, layers.WhiteoutDev); err != nil {
 		return err
 	}
-	if err := sys.LinkAt(w.work, name, w.work, temp); err != nil {
-		return sys.RenameAt(w.work, name, w.work, temp, 0) // no hard links of devices here
+	switch err := sys.LinkAt(w.work, shared, dir, name); err {
+	case nil:
+		w.whiteout = shared
+		return nil
+	case sys.EEXIST:
+		_ = sys.UnlinkAt(w.work, shared)
+		return err
 	}
-	w.whiteout = name
-	return nil
+	err := sys.RenameAt(w.work, shared, dir, name, sys.RENAME_NOREPLACE) // no hard links of devices here
+	if err != nil {
+		_ = sys.UnlinkAt(w.work, shared)
+	}
+	return err
 }
 
 // aufsWhiteout makes the file form. It hides the layers below and not the name

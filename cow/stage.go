@@ -34,15 +34,11 @@ func (s *Staged) Publish(at, name string, replace bool) error {
 	if err := s.w.step("publish"); err != nil {
 		return err
 	}
+	move := func() error { return s.w.moveOver(s.name, d.Fd, name, s.dir, replace) }
 	if !s.dir {
-		return s.w.moveOver(s.name, d.Fd, name, false, replace)
+		return move()
 	}
-	fd, err := s.PathFd()
-	if err != nil {
-		return err
-	}
-	defer sys.Close(fd)
-	return s.w.opened(fd, func() error { return s.w.moveOver(s.name, d.Fd, name, true, replace) })
+	return s.w.openedAt(s.w.work, s.name, move)
 }
 
 // PublishIndex makes the object visible as the copy of every name of a lower hard link.

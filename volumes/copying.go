@@ -107,31 +107,26 @@ func (l *Locked) reading(ctx context.Context, live bool, doing string, read func
 	}
 	last := l.lastAttached()
 	do := func() error { return withDir(a.data, read) }
-	again := true
 	if live {
-		again, err = l.unlocked(ctx, do)
+		err = l.unlocked(ctx, a, do)
 	} else {
-		err = do()
+		err = errors.Join(do(), l.detach(ctx, a))
 	}
-	if !again {
-		return false, errors.Join(err, a.file.Close()) // whoever has the lock next clears up
-	}
-	still = len(before) == 0 && l.lastAttached() == last
-	return still, errors.Join(err, l.detach(ctx, a))
+	return len(before) == 0 && l.lastAttached() == last, err
 }
 
-// unlocked gives the name free while do runs; again tells whether it is locked then.
-func (l *Locked) unlocked(ctx context.Context, do func() error) (again bool, err error) {
+// unlocked gives the name free while do runs, and detaches what was attached for it.
+func (l *Locked) unlocked(ctx context.Context, a *attachment, do func() error) error {
 	if err := l.Unlock(); err != nil {
-		return false, err
+		return errors.Join(err, a.file.Close()) // whoever has the lock next clears up
 	}
-	err = do()
-	now, lockErr := l.store.Lock(context.WithoutCancel(ctx), l.Name)
+	err := do()
+	again, lockErr := l.store.Lock(context.WithoutCancel(ctx), l.Name)
 	if lockErr != nil {
-		return false, errors.Join(err, lockErr)
+		return errors.Join(err, lockErr, a.file.Close())
 	}
-	*l = *now
-	return true, err
+	*l = *again
+	return errors.Join(err, l.detach(ctx, a))
 }
 
 // lastAttached tells one attachment of a mount from another.

@@ -28,6 +28,15 @@ type Filling interface {
 	CopyTo(dir string) error
 }
 
+// FillFunc is a Filling that is never empty, by what makes it.
+type FillFunc func(dir string) error
+
+// Empty says no.
+func (FillFunc) Empty() (bool, error) { return false, nil }
+
+// CopyTo makes it.
+func (f FillFunc) CopyTo(dir string) error { return f(dir) }
+
 // Fill fills the data if it is empty. An empty directory gives its looks alone, in
 // place and without a sync: the data are empty still, and the next Fill does it
 // again. Else the content appears by one rename, or, where the data's root

@@ -82,7 +82,10 @@ type attachment struct {
 // if nobody else has the volume. The lease comes first: whoever finds it after a kill
 // knows that there may be something to unmount.
 func (l *Locked) lease(ctx context.Context, d driver.Driver, path string, uses []Use, others int) (*attachment, error) {
-	first := os.Mkdir(filepath.Dir(path), 0o700) == nil // else takeLease says what is wrong
+	first, err := makeLeases(path)
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", l.Name, err)
+	}
 	f, err := takeLease(path, uses)
 	if err != nil {
 		return nil, fmt.Errorf("attach %s: %w", l.Name, err)
@@ -117,11 +120,17 @@ func holder(path string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// makeLeases makes the directory of a lease; first tells whether there was none.
+func makeLeases(path string) (first bool, err error) {
+	err = os.Mkdir(filepath.Dir(path), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // takeLease makes the flocked file. Whoever looks whether a lease is held has the lock for a moment.
 func takeLease(path string, uses []Use) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
 	text, err := json.Marshal(uses)
 	if err != nil {
 		return nil, err

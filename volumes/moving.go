@@ -68,11 +68,7 @@ func (l *Locked) frozen(ctx context.Context, read func(data int) error) (err err
 	if _, err := l.freeze(ctx, staged, How{}); err != nil {
 		return errors.Join(Judge(err), l.detach(ctx, a))
 	}
-	again, err := l.unlocked(ctx, func() error { return staged.reading(ctx, func() bool { return true }, read) })
-	if !again {
-		return errors.Join(err, a.file.Close()) // whoever has the lock next clears up
-	}
-	return errors.Join(err, l.detach(ctx, a))
+	return l.unlocked(ctx, a, func() error { return staged.reading(ctx, func() bool { return true }, read) })
 }
 
 // Import makes a volume of what an archive holds, or fills an empty one that nobody
@@ -107,15 +103,9 @@ func (s *Store) Import(ctx context.Context, name string, from io.Reader, o archi
 	if err != nil {
 		return v, false, st, err
 	}
-	filled, err := (&Data{Path: a.data, locked: l}).Fill(unpacking(unpack))
+	filled, err := (&Data{Path: a.data, locked: l}).Fill(FillFunc(unpack))
 	if err == nil && !filled {
 		err = fail(ErrConflict, "import %s: the volume isn't empty: import into a new volume, or remove this one first", name)
 	}
 	return v, false, st, errors.Join(err, l.detach(ctx, a))
 }
-
-// unpacking fills a volume with an archive.
-type unpacking func(dir string) error
-
-func (unpacking) Empty() (bool, error)      { return false, nil }
-func (u unpacking) CopyTo(dir string) error { return u(dir) }

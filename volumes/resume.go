@@ -33,6 +33,9 @@ func (s *Store) Resume(ctx context.Context, name string, uses []Use) (lease *Lea
 	if data, err = d.Mount(ctx, holder(path)); err != nil {
 		return nil, "", Judge(fmt.Errorf("error while mounting volume %s: %w", name, err))
 	}
+	if _, err := makeLeases(path); err != nil {
+		return nil, "", fmt.Errorf("attach %s: %w", name, err)
+	}
 	f, err := takeLease(path, uses)
 	if err != nil {
 		return nil, "", fmt.Errorf("attach %s: %w", name, err)

@@ -264,11 +264,6 @@ func killedWhenMade(t *testing.T, root, what, name, kind string) {
 	onlyMade(t, "vk", kind, "an orphan") // lvcreate finishes
 }
 
-type filling func(dir string) error
-
-func (filling) Empty() (bool, error)      { return false, nil }
-func (f filling) CopyTo(dir string) error { return f(dir) }
-
 // TestGuestFill: an empty volume on a server is filled like any other. nfs knows no
 // RENAME_NOREPLACE: the fill failed there.
 func TestGuestFill(t *testing.T) {
@@ -289,7 +284,7 @@ func TestGuestFill(t *testing.T) {
 			_, _, err := s.Create(ctx, volumes.New{Name: "far", Options: server.options})
 			ok(t, err)
 			l, data, err := s.Attach(ctx, "far", []volumes.Use{{Mount: "m"}}, func(d *volumes.Data) error {
-				filled, err := d.Fill(filling(func(dir string) error {
+				filled, err := d.Fill(volumes.FillFunc(func(dir string) error {
 					return errors.Join(os.Mkdir(dir+"/dir", 0o755), os.WriteFile(dir+"/dir/in", []byte("in"), 0o644), os.WriteFile(dir+"/file", []byte("top"), 0o644))
 				}))
 				if !filled {

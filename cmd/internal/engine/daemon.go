@@ -62,7 +62,7 @@ func logger(level string) *slog.Logger {
 }
 
 // catchSignals takes SIGINT and SIGTERM from now on, so that none is lost; a
-// hang-up is nothing to us. endOnSignal then answers them.
+// hang-up is nothing to us. onSignal then answers them.
 func catchSignals() chan os.Signal {
 	signal.Ignore(syscall.SIGHUP)
 	c := make(chan os.Signal, 1)
@@ -70,23 +70,18 @@ func catchSignals() chan os.Signal {
 	return c
 }
 
-// endOnSignal calls end at each signal that was caught, also before.
-func endOnSignal(c chan os.Signal, end func()) (stop func()) {
-	go func() {
-		for range c {
-			end()
-		}
-	}()
-	return func() { signal.Stop(c); close(c) }
-}
-
-// tellOnSignal calls tell at each SIGUSR1.
-func tellOnSignal(tell func()) (stop func()) {
+// catchQuestions takes SIGUSR1, by which somebody asks what the daemon holds.
+func catchQuestions() chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)
+	return c
+}
+
+// onSignal calls do at each signal that was caught, also before.
+func onSignal(c chan os.Signal, do func()) (stop func()) {
 	go func() {
 		for range c {
-			tell()
+			do()
 		}
 	}()
 	return func() { signal.Stop(c); close(c) }

@@ -115,7 +115,7 @@ func (e *Engine) Start(what, mountpoint string, ready func(*Info)) error {
 			return err
 		}
 	}
-	if err := errors.Join(upperThere(r), e.check(r), e.volumesThere(r)); err != nil {
+	if err := errors.Join(upperThere(r), e.check(r), e.volumesThere("start "+r.Name, r.Volumes)); err != nil {
 		return err
 	}
 	if err := os.Mkdir(r.Work, 0o700); r.Upper != "" && err != nil && !errors.Is(err, os.ErrExist) {

@@ -2,11 +2,11 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -57,21 +57,8 @@ func (e *Engine) resolve(q Request) (*Record, error) {
 	if err := e.resolveVolumes(r, q); err != nil {
 		return nil, err
 	}
-	return r, e.borrowedThere(r)
-}
-
-// borrowedThere makes sure that the volumes of other mounts still are, as start does
-// with a mount's own: an empty one in the place of lost data would be worse.
-func (e *Engine) borrowedThere(r *Record) error {
-	for _, v := range r.Volumes {
-		if v.Name == "" || v.asked.Target != "" {
-			continue
-		}
-		if _, err := e.volumes().Get(v.Name); err != nil {
-			return blame("volumes-from", fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
-		}
-	}
-	return nil
+	borrowed := slices.DeleteFunc(slices.Clone(r.Volumes), func(v VolumeRef) bool { return v.asked.Target != "" })
+	return r, e.volumesThere("volumes-from", borrowed)
 }
 
 func (q *Request) valid() error {

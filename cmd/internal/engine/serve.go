@@ -105,8 +105,8 @@ func (s *server) serve(cfg unionfs.Config, ready func(*State) error) error {
 		union.Wait()
 		return errors.Join(err, s.engine.unpoint(s.state), union.Close())
 	}
-	stop := endOnSignal(caught, s.end)
-	still := tellOnSignal(func() {
+	stop := onSignal(caught, s.end)
+	still := onSignal(catchQuestions(), func() {
 		nodes, open := union.Held()
 		s.log.Info("holds", "goroutines", runtime.NumGoroutine(), "nodes", nodes, "open", open)
 	})

@@ -55,7 +55,7 @@ func (e *Engine) ServeVolumes(socket string, ready func(socket string)) error {
 	h := &http.Server{Handler: plugin.Handler(s.methods()), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	done := make(chan error, 1)
 	var once sync.Once
-	stop := endOnSignal(catchSignals(), func() {
+	stop := onSignal(catchSignals(), func() {
 		once.Do(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), patienceStart)
 			defer cancel()

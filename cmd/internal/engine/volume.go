@@ -93,11 +93,8 @@ func (e *Engine) removeAnonymous(r *Record) error {
 	ctx, cancel := patiently()
 	defer cancel()
 	var errs []error
-	for _, v := range r.Volumes {
-		if !v.Anonymous {
-			continue
-		}
-		l, err := e.volumes().Lock(ctx, v.Name)
+	for _, name := range anonymous(r) {
+		l, err := e.volumes().Lock(ctx, name)
 		if err != nil {
 			return err
 		}

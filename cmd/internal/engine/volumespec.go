@@ -194,13 +194,13 @@ func makeSource(path string, undo *undoer) error {
 }
 
 // volumesThere makes sure that named volumes still are: an empty one in the place of lost data would be worse.
-func (e *Engine) volumesThere(r *Record) error {
-	for _, v := range r.Volumes {
+func (e *Engine) volumesThere(doing string, all []VolumeRef) error {
+	for _, v := range all {
 		if v.Name == "" {
 			continue
 		}
 		if _, err := e.volumes().Get(v.Name); err != nil {
-			return blame("start "+r.Name, fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
+			return blame(doing, fmt.Errorf("%w: unionmount volume create %s makes an empty one", err, v.Name))
 		}
 	}
 	return nil
