@@ -216,17 +216,22 @@ func TestRefusedMoveKeepsLinkCount(t *testing.T) {
 	}
 }
 
-// TestRemoveDirectoryClosedToItsOwner: of a directory without x for its owner that hid lower names, a
-// plain user's rmdir left the whiteouts in work, and then every mount failed (remove "#15": permission denied).
-func TestRemoveDirectoryClosedToItsOwner(t *testing.T) {
-	modes := []os.FileMode{0o600, 0o666, 0o620}
-	union, as, remount := userUnion(t, func(lower string) (err error) {
+// dirsFor makes a directory with a file f in it for each mode, by which it is called and which it gets later.
+func dirsFor[Mode ~uint32](modes []Mode) func(lower string) error {
+	return func(lower string) (err error) {
 		for _, m := range modes {
 			dir := fmt.Sprintf("%s/%o", lower, m)
 			err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(dir+"/f", nil, 0o644))
 		}
 		return err
-	})
+	}
+}
+
+// TestRemoveDirectoryClosedToItsOwner: of a directory without x for its owner that hid lower names, a
+// plain user's rmdir left the whiteouts in work, and then every mount failed (remove "#15": permission denied).
+func TestRemoveDirectoryClosedToItsOwner(t *testing.T) {
+	modes := []os.FileMode{0o600, 0o666, 0o620}
+	union, as, remount := userUnion(t, dirsFor(modes))
 	err := as(func() (err error) {
 		for _, m := range modes {
 			dir := fmt.Sprintf("%s/%o", union, m)

@@ -144,13 +144,7 @@ func TestLinkByTheNameThatIsHis(t *testing.T) {
 // showed mode 0700 to a plain user once it was removed or replaced: it was opened to be cleared.
 func TestRemovedDirectoryKeepsItsMode(t *testing.T) {
 	modes := []uint32{0o555, 0o600, 0o2500, 0o400}
-	union, as, _ := userUnion(t, func(lower string) (err error) {
-		for _, m := range modes {
-			dir := fmt.Sprintf("%s/%o", lower, m)
-			err = errors.Join(err, os.Mkdir(dir, 0o755), os.WriteFile(dir+"/f", nil, 0o644))
-		}
-		return err
-	})
+	union, as, _ := userUnion(t, dirsFor(modes))
 	err := as(func() (err error) {
 		for _, m := range modes {
 			dir := fmt.Sprintf("%s/%o", union, m)

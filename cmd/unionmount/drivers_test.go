@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -244,16 +245,21 @@ func TestDriverRefusals(t *testing.T) {
 	s.must("volume", "rm", "net")
 }
 
+// farVolume is a site with a volume far of a plugin, which is another site's server.
+func farVolume(t *testing.T, plugin string) (s, other *site, p *exec.Cmd) {
+	t.Helper()
+	s, other = newSite(t, 1), newSite(t, 0)
+	write(t, s.lowers[0]+"/file", "x")
+	p = other.serve(pluginSocket(t, plugin))
+	s.must("volume", "create", "far", "-d", plugin)
+	return s, other, p
+}
+
 // TestHangingPlugin: a plugin that was stopped in the middle (ours, with SIGSTOP)
 // keeps up nobody but those who want its volumes.
 func TestHangingPlugin(t *testing.T) {
-	s := newSite(t, 1)
-	write(t, s.lowers[0]+"/file", "x")
-	other := newSite(t, 0)
-	plugin := "unionmount-test-hanging"
-	socket := pluginSocket(t, plugin)
-	p := other.serve(socket)
-	s.must("volume", "create", "far", "-d", plugin)
+	const plugin = "unionmount-test-hanging"
+	s, other, p := farVolume(t, plugin)
 	s.must("volume", "create", "near")
 	s.mountVolumes("fuse", "far:/far", "near:/near")
 	write(t, s.in("far/file"), "over there\n")
@@ -291,12 +297,7 @@ func TestHangingPlugin(t *testing.T) {
 // TestHangingPluginOfKilledDaemon: umount of a mount whose daemon was killed waited a
 // minute for a plugin that hangs. What it has is given back at its next use.
 func TestHangingPluginOfKilledDaemon(t *testing.T) {
-	s := newSite(t, 1)
-	write(t, s.lowers[0]+"/file", "x")
-	other := newSite(t, 0)
-	plugin := "unionmount-test-hangs-later"
-	p := other.serve(pluginSocket(t, plugin))
-	s.must("volume", "create", "far", "-d", plugin)
+	s, other, p := farVolume(t, "unionmount-test-hangs-later")
 	s.mountVolumes("fuse", "far:/far")
 	pid := s.inspect().Pid
 	must(t, unix.Kill(pid, unix.SIGKILL))
@@ -320,12 +321,8 @@ func TestHangingPluginOfKilledDaemon(t *testing.T) {
 
 // TestPluginThatIsGone: its volume is shown, refused to a mount, and forgotten with rm -f only.
 func TestPluginThatIsGone(t *testing.T) {
-	s := newSite(t, 1)
-	write(t, s.lowers[0]+"/file", "x")
-	other := newSite(t, 0)
-	plugin := "unionmount-test-gone"
-	p := other.serve(pluginSocket(t, plugin))
-	s.must("volume", "create", "far", "-d", plugin)
+	const plugin = "unionmount-test-gone"
+	s, other, p := farVolume(t, plugin)
 	must(t, p.Process.Signal(unix.SIGTERM))
 	must(t, p.Wait())
 	wantAbsent(t, "/run/docker/plugins/"+plugin+".sock")

@@ -56,7 +56,7 @@ func suiteMain(m *testing.M) int {
 		suite.dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err == nil {
-		err = watchRaces()
+		err = tests.WatchRaces(suite.dir + "/races")
 	}
 	if err == nil {
 		err = buildBinary()
@@ -71,11 +71,7 @@ func suiteMain(m *testing.M) int {
 		removeSurvivors(suite.dir)
 		code = 1
 	}
-	if reports, _ := filepath.Glob(suite.dir + "/races/*"); len(reports) > 0 {
-		for _, report := range reports {
-			text, _ := os.ReadFile(report)
-			fmt.Fprintf(os.Stderr, "FAIL: %s: %s\n", report, text)
-		}
+	if tests.Raced(suite.dir + "/races") {
 		code = 1
 	}
 	if err := os.RemoveAll(suite.dir); err != nil {
@@ -83,19 +79,6 @@ func suiteMain(m *testing.M) int {
 		code = 1
 	}
 	return code
-}
-
-// watchRaces has the race detector report into files, since a daemon's stderr
-// is nobody's, and end without its second of grace.
-func watchRaces() error {
-	dir := suite.dir + "/races"
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o1777); err != nil {
-		return err
-	}
-	return os.Setenv("GORACE", "atexit_sleep_ms=0 log_path="+dir+"/race")
 }
 
 func buildBinary() error {

@@ -192,11 +192,11 @@ func TestServeAtOnce(t *testing.T) {
 	}
 }
 
-// TestServeKilled: a server that is started again after a kill -9 knows its
-// clients' holders; what was mounted for them stayed mounted.
-func TestServeKilled(t *testing.T) {
-	s := newSite(t, 0)
-	socket := s.dir + "/p.sock"
+// killedServer is a server that was killed while its client c1 had the tmpfs mem, with a file in it.
+func killedServer(t *testing.T) (s *site, socket string) {
+	t.Helper()
+	s = newSite(t, 0)
+	socket = s.dir + "/p.sock"
 	p := s.serve(socket)
 	s.must("volume", "create", "mem", "-o", "type=tmpfs", "-o", "device=tmpfs")
 	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"mem","ID":"c1"}`); status != 200 {
@@ -205,6 +205,13 @@ func TestServeKilled(t *testing.T) {
 	write(t, s.data("mem", "file"), "in memory\n")
 	must(t, p.Process.Kill())
 	_ = p.Wait()
+	return s, socket
+}
+
+// TestServeKilled: a server that is started again after a kill -9 knows its
+// clients' holders; what was mounted for them stayed mounted.
+func TestServeKilled(t *testing.T) {
+	s, socket := killedServer(t)
 	s.serve(socket)
 	wantContent(t, s.data("mem", "file"), "in memory\n")
 	s.refused(4, []string{"in use", "plugin.c1"}, "volume", "rm", "mem")

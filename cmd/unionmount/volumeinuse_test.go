@@ -54,16 +54,7 @@ func TestCopiesUnderADeadMount(t *testing.T) {
 // TestLiveCopyOfWhatAKilledServerMounted: the file system that a client of the server
 // has still is copied; it isn't unmounted as nobody's, and mounted anew, empty.
 func TestLiveCopyOfWhatAKilledServerMounted(t *testing.T) {
-	s := newSite(t, 0)
-	socket := s.dir + "/p.sock"
-	p := s.serve(socket)
-	s.must("volume", "create", "mem", "-o", "type=tmpfs", "-o", "device=tmpfs")
-	if status, answer := ask(t, socket, "VolumeDriver.Mount", `{"Name":"mem","ID":"c1"}`); status != 200 {
-		t.Fatal(answer)
-	}
-	write(t, s.data("mem", "file"), "in memory\n")
-	must(t, p.Process.Kill())
-	_ = p.Wait()
+	s, socket := killedServer(t)
 	s.refused(4, []string{"in use - [plugin.c1"}, "volume", "snapshot", "create", "mem", "snap")
 	s.must("volume", "create", "copy", "-d", "local", "--live", "--from", "mem")
 	wantContent(t, s.data("copy", "file"), "in memory\n")

@@ -50,10 +50,7 @@ func TestNestedVolumesOrNothing(t *testing.T) {
 		specs := []string{s.dir + "/outer:/v", s.dir + "/inner:/v/own/a/b", s.dir + "/conf:/v/conf"}
 		last := s.dir + "/conf:/v/own" // a file on a directory: no way attaches it
 		if way == "bind" {
-			mkdir(t, s.dir+"/unbindable")
-			mustRun(t, "mount", "-t", "tmpfs", "t", s.dir+"/unbindable")
-			mustRun(t, "mount", "--make-unbindable", s.dir+"/unbindable")
-			last = s.dir + "/unbindable:/v/z"
+			last = s.unbindable() + ":/v/z"
 		}
 		before := describe(t, s.dir+"/outer", nil)
 		args := []string{"mount", "--name", "m", "--volume-io", way, "-u", s.upper, "--work", s.work}
@@ -74,6 +71,16 @@ func TestNestedVolumesOrNothing(t *testing.T) {
 		wantContent(t, s.in("v/own/file"), "own\n")
 		s.umount()
 	})
+}
+
+// unbindable is a directory that no bind mount can show.
+func (s *site) unbindable() string {
+	s.t.Helper()
+	at := s.dir + "/unbindable"
+	mkdir(s.t, at)
+	mustRun(s.t, "mount", "-t", "tmpfs", "t", at)
+	mustRun(s.t, "mount", "--make-unbindable", at)
+	return at
 }
 
 // TestVolumeFailsLate: the second of three fails when the first is already attached, filled and, bound, in its place:
@@ -100,10 +107,7 @@ func TestVolumeFailsLate(t *testing.T) {
 		write(t, s.dir+"/conf", "conf\n")
 		unfit := s.dir + "/conf:/first/dir" // a file on a directory: no way attaches it
 		if way == "bind" {
-			mkdir(t, s.dir+"/unbindable")
-			mustRun(t, "mount", "-t", "tmpfs", "t", s.dir+"/unbindable")
-			mustRun(t, "mount", "--make-unbindable", s.dir+"/unbindable")
-			unfit = s.dir + "/unbindable:/first/z"
+			unfit = s.unbindable() + ":/first/z"
 		}
 		mkdir(t, s.lowers[0]+"/first/dir")
 		s.mountVolumes(way, "disk:/first", "other:/a") // lays out the root, the work and the disk's leases

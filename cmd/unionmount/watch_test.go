@@ -22,17 +22,24 @@ func arrived(fd int, want uint32) func() bool {
 	}
 }
 
+// watch watches a path until the test ends.
+func watch(t *testing.T, path string, events uint32) (fd int) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	_, err = unix.InotifyAddWatch(fd, path, events)
+	must(t, err)
+	return fd
+}
+
 // TestWatchOutlivesCopyUp: a watch on a lower file itself goes on telling after the file was copied up, moved and removed.
 func TestWatchOutlivesCopyUp(t *testing.T) {
 	eachIO(t, func(t *testing.T, io string) {
 		s := newSite(t, 1)
 		write(t, s.lowers[0]+"/d/file", "x")
 		s.mount("--io", io)
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-		must(t, err)
-		defer unix.Close(fd)
-		_, err = unix.InotifyAddWatch(fd, s.in("d/file"), unix.IN_ALL_EVENTS)
-		must(t, err)
+		fd := watch(t, s.in("d/file"), unix.IN_ALL_EVENTS)
 		step := func(what string, want uint32, do func() error) {
 			t.Helper()
 			came := arrived(fd, want)

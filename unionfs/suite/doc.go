@@ -1,4 +1,4 @@
-// Package suite says when a test may be skipped. Below it are the importable suites that prove a union by comparing it with a
+// Package suite says when a test may be skipped and whether a daemon raced. Below it are the importable suites that prove a union by comparing it with a
 // plain copy of the same tree. They know two directory paths and nothing of this project, so that they run on any
 // filesystem: on ours, on kernel overlayfs, on two plain directories.
 //
