@@ -61,7 +61,7 @@ func copyUps(b *testing.B, size int, volatile bool) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := staged.Publish("", fmt.Sprint("file", i), false); err != nil {
+		if err := staged.Publish("", fmt.Sprint("file", i)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -35,20 +35,19 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if immutable {
 		return nil, sys.EPERM
 	}
-	out := &Staged{w: w, name: w.temp(), dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
+	out, err := w.makeLike(src, &st)
+	if err != nil {
+		return nil, err
+	}
 	if err := w.fillStaged(out, s, ref, src, &st, limit); err != nil {
-		out.Discard()
+		out.Close()
 		return nil, err
 	}
 	return out, nil
 }
 
 func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
-	dst, err := w.makeLike(out.name, src, st)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(dst)
+	dst := out.fd
 	size := min(limit, st.Size)
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
 	if holds {
@@ -64,7 +63,7 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src in
 	if size < st.Size { // a truncation follows: were it cut off by a crash, an old time would hide it
 		like.Mtim.Nsec = sys.UTIME_NOW
 	}
-	err = w.copyMeta(dst, src, &like)
+	err := w.copyMeta(dst, src, &like)
 	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" {
 		// ext4 has one block for all attributes: what the file itself has comes first.
 		if err = w.dropOrigin(out, dst); err == nil {
@@ -89,12 +88,29 @@ func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) 
 	return w.copyData(dst, src, size)
 }
 
-// makeLike makes an empty object of src's type in work and returns a descriptor:
-// read-write for a regular file, O_PATH else.
-func (w *Writer) makeLike(name string, src int, st *sys.Stat) (fd int, err error) {
+// makeLike stages an empty object of src's type. A regular file has no name where the
+// file system can do without: it is then made by one change of a directory instead of three, and
+// an fsync of it has no directory to write besides (ext4_sync_parent).
+func (w *Writer) makeLike(src int, st *sys.Stat) (out *Staged, err error) {
 	if err := w.step("make"); err != nil {
-		return -1, err
+		return nil, err
 	}
+	out = &Staged{w: w, dir: st.Mode&sys.S_IFMT == sys.S_IFDIR}
+	if w.nameless && st.Mode&sys.S_IFMT == sys.S_IFREG {
+		out.fd, err = sys.OpenAt(w.work, ".", sys.O_RDWR|sys.O_TMPFILE, 0o600)
+	} else {
+		out.name = w.temp()
+		out.fd, err = w.makeNamed(out.name, src, st)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// makeNamed makes an empty object of src's type in work and returns a descriptor:
+// read-write for a regular file, O_PATH else.
+func (w *Writer) makeNamed(name string, src int, st *sys.Stat) (fd int, err error) {
 	switch t := st.Mode & sys.S_IFMT; t {
 	case sys.S_IFREG:
 		return sys.OpenAt(w.work, name, sys.O_RDWR|sys.O_CREAT|sys.O_EXCL, 0o600)
@@ -111,7 +127,11 @@ func (w *Writer) makeLike(name string, src int, st *sys.Stat) (fd int, err error
 	if err != nil {
 		return -1, err
 	}
-	return sys.PathAt(w.work, name)
+	fd, err = sys.PathAt(w.work, name)
+	if err != nil {
+		_ = w.destroy(w.work, name) // swept at the next mount else
+	}
+	return fd, err
 }
 
 // stampOrigin writes what keeps the object's identity: the origin and, for a
@@ -154,4 +174,4 @@ func (s *Staged) Index() string { return s.index }
 func (s *Staged) HasOrigin() bool { return s.origin }
 
 // Stat stats the staged object; its device and inode stay when it is published.
-func (s *Staged) Stat() (sys.Stat, error) { return sys.StatAt(s.w.work, s.name) }
+func (s *Staged) Stat() (sys.Stat, error) { return sys.StatAt(s.fd, "") }

@@ -225,16 +225,12 @@ func (b *bench) copyUp(p string, limit int64) error {
 	if err != nil {
 		return err
 	}
+	defer st.Close()
 	if st.Index() != "" {
-		err = st.PublishIndex()
-	} else {
-		dir, name := layers.Split(p)
-		err = st.Publish(dir, name, false)
+		return st.PublishIndex()
 	}
-	if err != nil {
-		st.Discard()
-	}
-	return err
+	dir, name := layers.Split(p)
+	return st.Publish(dir, name)
 }
 
 func (b *bench) create(dir, name string, mode uint32, hides bool) error {
@@ -260,9 +256,17 @@ func (b *bench) complete(p string, limit int64) error {
 
 // operations are what may fail at every step.
 var operations = map[string]func(b *bench) error{
-	"copy up a file":                func(b *bench) error { return b.copyUp("file", cow.Whole) },
-	"copy up a file cut short":      func(b *bench) error { return b.copyUp("sparse", 0) },
-	"copy up a sparse file":         func(b *bench) error { return b.copyUp("sparse", cow.Whole) },
+	"copy up a file":           func(b *bench) error { return b.copyUp("file", cow.Whole) },
+	"copy up a file cut short": func(b *bench) error { return b.copyUp("sparse", 0) },
+	"copy up a sparse file":    func(b *bench) error { return b.copyUp("sparse", cow.Whole) },
+	"copy up a file, staged under a name": func(b *bench) error {
+		b.w.NameStaged()
+		return b.copyUp("file", cow.Whole)
+	},
+	"copy up a hard link, staged under a name": func(b *bench) error {
+		b.w.NameStaged()
+		return b.copyUp("hard1", cow.Whole)
+	},
 	"copy up a link":                func(b *bench) error { return b.copyUp("link", cow.Whole) },
 	"copy up a fifo":                func(b *bench) error { return b.copyUp("fifo", cow.Whole) },
 	"copy up a device":              func(b *bench) error { return b.copyUp("char", cow.Whole) },

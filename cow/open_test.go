@@ -47,6 +47,26 @@ func TestWorkHandsNothingOn(t *testing.T) {
 	}
 }
 
+// TestStagedFileHasNoName: an fsync of a copy that was made under a name in work wrote that directory
+// too, on an ext4 without a journal as much again as the file itself.
+func TestStagedFileHasNoName(t *testing.T) {
+	b := newBench(t)
+	for _, p := range []string{"file", "hard1"} {
+		st, err := b.w.StageCopy(b.s, b.entry(p).Lower(), cow.Whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		staged, err := os.ReadDir(b.work + "/work")
+		if err != nil || len(staged) > 0 {
+			t.Errorf("%s: in work lies %v, %v", p, staged, err)
+		}
+		if st, err := st.Stat(); err != nil || st.Nlink != 0 || st.Size == 0 {
+			t.Errorf("%s: staged it has %d names and %d bytes, %v", p, st.Nlink, st.Size, err)
+		}
+	}
+}
+
 // TestOrphanInTheIndex: a crash after the last name of a copied-up hard link went
 // and before its index entry did left the file there for ever.
 func TestOrphanInTheIndex(t *testing.T) {

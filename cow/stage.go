@@ -9,18 +9,19 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// Staged is a finished object in work that nobody sees yet. It is published once or discarded.
+// Staged is a finished object that nobody sees yet. It is published once and closed in any case.
 type Staged struct {
 	w      *Writer
-	name   string // in work
+	fd     int    // read-write of a regular file, O_PATH else; -1: taken
+	name   string // in work; "": the file has none yet (O_TMPFILE), or what it was published under
 	dir    bool
 	origin bool // it carries an origin: its parent becomes impure
 	index  string
 }
 
 // Publish makes the object visible as name in the directory at, which must not
-// have the name (EEXIST); a file may take the place of a whiteout device or file if replace is set.
-func (s *Staged) Publish(at, name string, replace bool) error {
+// have the name (EEXIST).
+func (s *Staged) Publish(at, name string) error {
 	d, err := s.w.Upper.Dir(at)
 	if err != nil {
 		return err
@@ -34,11 +35,10 @@ func (s *Staged) Publish(at, name string, replace bool) error {
 	if err := s.w.step("publish"); err != nil {
 		return err
 	}
-	move := func() error { return s.w.moveOver(s.name, d.Fd, name, s.dir, replace) }
 	if !s.dir {
-		return move()
+		return s.move(d.Fd, name)
 	}
-	return s.w.openedAt(s.w.work, s.name, move)
+	return s.w.opened(s.fd, func() error { return s.move(d.Fd, name) })
 }
 
 // PublishIndex makes the object visible as the copy of every name of a lower hard link.
@@ -46,14 +46,39 @@ func (s *Staged) PublishIndex() error {
 	if err := s.w.step("publish index"); err != nil {
 		return err
 	}
-	return sys.RenameAt(s.w.work, s.name, s.w.indexDir(s.index), s.index, sys.RENAME_NOREPLACE)
+	return s.move(s.w.indexDir(s.index), s.index)
 }
 
-// PathFd returns an O_PATH descriptor of the staged object.
-func (s *Staged) PathFd() (int, error) { return sys.PathAt(s.w.work, s.name) }
+func (s *Staged) move(dir int, name string) error {
+	if s.name == "" {
+		return sys.LinkFd(s.fd, dir, name)
+	}
+	err := sys.RenameAt(s.w.work, s.name, dir, name, sys.RENAME_NOREPLACE)
+	if err == nil {
+		s.name = ""
+	}
+	return err
+}
 
-// Discard removes the object; its error matters to nobody but the next sweep.
-func (s *Staged) Discard() { _ = s.w.destroy(s.w.work, s.name) }
+// PathFd returns an O_PATH descriptor of the object.
+func (s *Staged) PathFd() (int, error) { return sys.Reopen(s.fd, sys.O_PATH) }
+
+// Take hands the object's descriptor over, which for a regular file reads and writes.
+func (s *Staged) Take() int {
+	fd := s.fd
+	s.fd = -1
+	return fd
+}
+
+// Close lets go of the object, and removes what has not been published: that matters to nobody but the next sweep.
+func (s *Staged) Close() {
+	if s.fd >= 0 {
+		_ = sys.Close(s.fd) // its data were synced, or needn't be
+	}
+	if s.name != "" {
+		_ = s.w.destroy(s.w.work, s.name)
+	}
+}
 
 // moveOver moves temp from work to name in dir. Where replace is set a whiteout
 // may be there: a file is renamed over it, a directory changes places with it.

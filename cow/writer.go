@@ -29,6 +29,7 @@ type Writer struct {
 	volatile bool
 	noACL    bool
 	devices  bool // whiteouts can be devices, renames can leave one behind
+	nameless bool // files can be made without a name and get one later
 	ordered  bool // names reach the disk after data written back before them (order.go)
 
 	euid, egid int // the daemon's
@@ -228,6 +229,7 @@ func (w *Writer) probe(o Options) error {
 	if err := w.probeUpper(name); err != nil {
 		return err
 	}
+	w.nameless = w.probeNameless()
 	if w.Prefix, err = w.choosePrefix(fd, o.UserXattr); err != nil {
 		return err
 	}
@@ -303,6 +305,20 @@ func (w *Writer) probeAufs(name string) error {
 		return fmt.Errorf("%w: whiteouts can be neither devices 0/0 nor files .wh.* there: %w", ErrUnsupported, err)
 	}
 	return errors.Join(sys.Close(fd), sys.UnlinkAt(w.work, layers.AufsWhiteout(name)))
+}
+
+// probeNameless tells whether a file can be made without a name (O_TMPFILE) and linked.
+func (w *Writer) probeNameless() bool {
+	fd, err := sys.OpenAt(w.work, ".", sys.O_RDWR|sys.O_TMPFILE, 0o600)
+	if err != nil {
+		return false
+	}
+	defer sys.Close(fd)
+	name := w.temp()
+	if err := sys.LinkFd(fd, w.work, name); err != nil {
+		return false
+	}
+	return sys.UnlinkAt(w.work, name) == nil
 }
 
 // probeWhiteout tells whether devices 0/0 can be made and left behind by a rename.

@@ -116,7 +116,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		n.use().copyMu.Lock() // against pwrite
 		defer n.use().copyMu.Unlock()
 	}
-	return fs.reach(n, func(dir int, base string) error {
+	return fs.reachKept(n, func(dir int, base string) error {
 		if n.entry.Load().Index() != "" { // against the writer, see cow.Writer.SetCount
 			fs.countMu.Lock()
 			defer fs.countMu.Unlock()

@@ -128,6 +128,11 @@ func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 	if dir.tree.shared {
 		return at, false, nil // the file system says EEXIST itself
 	}
+	if fs.validity(dir.tree) == forever {
+		if hides, ok := dir.stillAbsent(nm); ok {
+			return at, hides, nil
+		}
+	}
 	_, hides, err = dir.tree.stack.Find(dir.entry.Load(), at, nm)
 	switch err {
 	case nil:
@@ -150,11 +155,11 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 	s := dir.tree.stack
 	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: s.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.intern(dir, nm, e, true)
+	if regular && !dir.tree.shared {
+		n.use().bare.Store(true)
+	}
 	if regular && !dir.tree.shared && sys.AccessMode(fd) == sys.O_RDWR {
-		fs.data.put(n, e, d)
-		if old := fs.data.touch(n); old != nil {
-			old.use().data.shed()
-		}
+		fs.retain(n, e, d)
 	}
 	st, err = fs.countNames(n, e, st)
 	return n, st, d, err
@@ -191,10 +196,7 @@ func (fs *FS) tmpfile(dir *node, in *fuse.InHeader, what cow.New) (*node, sys.St
 	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: dir.tree.stack.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.addNameless(dir.tree, e, pin)
 	if !dir.tree.shared {
-		fs.data.put(n, e, d)
-		if old := fs.data.touch(n); old != nil {
-			old.use().data.shed()
-		}
+		fs.retain(n, e, d)
 	}
 	return n, st, d, nil
 }

@@ -118,14 +118,22 @@ func (fs *FS) file(n *node, write bool) (*desc, error) {
 		if n.tree.shared {
 			return d, nil // never kept: the host may replace the file, or want to run it
 		}
-		if fs.data.put(n, e, d) {
-			if old := fs.data.touch(n); old != nil {
-				old.use().data.shed()
-			}
+		if fs.retain(n, e, d) {
 			return d, nil
 		}
 		d.release() // copied up meanwhile
 	}
+}
+
+// retain keeps d open for n unless n's object has changed since e.
+func (fs *FS) retain(n *node, e *layers.Entry, d *desc) bool {
+	if !fs.data.put(n, e, d) {
+		return false
+	}
+	if old := fs.data.touch(n); old != nil {
+		old.use().data.shed()
+	}
+	return true
 }
 
 // any returns a kept descriptor, or nil.

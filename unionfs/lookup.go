@@ -69,7 +69,10 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 	if err != nil {
 		return nil, sys.Stat{}, err
 	}
-	e, _, err := entryAt(dir, at, nm)
+	e, whiteout, err := entryAt(dir, at, nm)
+	if err == sys.ENOENT {
+		dir.missed(nm, whiteout)
+	}
 	if err != nil {
 		return nil, sys.Stat{}, err
 	}

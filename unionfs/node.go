@@ -32,6 +32,7 @@ type usedPart struct {
 	gone     atomic.Bool  // the union has no name of it any more
 	lost     atomic.Int32 // errno of a held back write that failed and was not reported; 0: none (writeback.go)
 	doubted  atomic.Bool  // a write to it was doubted (writeback.go)
+	bare     atomic.Bool  // made by this mount, and nobody has given it capabilities (xattr.go)
 	capsGone atomic.Bool  // its capabilities were removed last (attr.go)
 	more     []name       // known names beside node.at; guarded by table.mu
 }
@@ -40,6 +41,7 @@ type usedPart struct {
 type dirPart struct {
 	dirMu  dirLock // its names on disk
 	list   listing
+	absent atomic.Pointer[absence]
 	routes map[string]*node // names that lead elsewhere; immutable once mounted
 }
 
@@ -53,6 +55,27 @@ type dirLock struct {
 func (l *dirLock) Lock() {
 	l.RWMutex.Lock()
 	l.changes.Add(1)
+}
+
+// absence is a name that a lookup did not find: mostly it is about to be made (MKNOD after LOOKUP).
+type absence struct {
+	name    string
+	hides   bool   // as layers.Stack.Find tells of a whiteout
+	changes uint64 // of the directory's dirMu
+}
+
+// missed notes that nm was not found. Caller holds dirMu for reading.
+func (d *dirPart) missed(nm string, hides bool) {
+	d.absent.Store(&absence{nm, hides, d.dirMu.changes.Load()})
+}
+
+// stillAbsent tells whether nm was not found, and nobody has changed names since. Caller holds dirMu for writing.
+func (d *dirPart) stillAbsent(nm string) (hides, ok bool) {
+	a := d.absent.Load()
+	if a == nil || a.name != nm || a.changes+1 != d.dirMu.changes.Load() {
+		return false, false
+	}
+	return a.hides, true
 }
 
 // name is one place of a node.

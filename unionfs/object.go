@@ -95,6 +95,26 @@ func (fs *FS) reachOpen(n *node, err error, use func(dir int, base string) error
 	return use(d.fd, "")
 }
 
+// reachKept is reach, by the descriptor that n keeps for writing if it has one: no name has to be resolved.
+func (fs *FS) reachKept(n *node, use func(dir int, base string) error) error {
+	d := n.kept()
+	if d == nil {
+		return fs.reach(n, use)
+	}
+	defer d.release()
+	return use(d.fd, "")
+}
+
+// kept returns the descriptor for writing that the node of an upper's object keeps, or nil; the caller releases it.
+// A volume's file may be replaced by the host: there a name is what counts.
+func (n *node) kept() *desc {
+	u := n.used.Load()
+	if u == nil || n.tree.shared {
+		return nil
+	}
+	return u.data.take(true)
+}
+
 // stat stats n's object and counts its names as the union has them.
 func (fs *FS) stat(n *node) (sys.Stat, error) {
 	fs.renameMu.RLock()
@@ -107,6 +127,15 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 	if n.tree.shared {
 		if st, ok := fs.statOpen(n); ok {
 			return st, nil
+		}
+	}
+	if e := n.entry.Load(); e.Index() == "" {
+		if d := n.kept(); d != nil {
+			defer d.release()
+			if st, err = sys.StatFd(d.fd); err != nil {
+				return st, err
+			}
+			return fs.countNames(n, e, st)
 		}
 	}
 	for try := range retries {

@@ -38,9 +38,15 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if err != nil {
 		return err
 	}
+	defer staged.Close()
 	if err := fs.publish(n, e, staged); err != nil {
-		staged.Discard()
 		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
+	}
+	if e.IsRegular() {
+		d := &desc{fd: staged.Take(), write: true, read: true}
+		d.refs.Store(1)
+		fs.retain(n, n.entry.Load(), d)
+		d.release()
 	}
 	return nil
 }
@@ -182,7 +188,7 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 	if !ok {
 		return sys.ENOENT
 	}
-	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name, false) })
+	err := fs.keepTimes(n.tree, dir, func() error { return staged.Publish(dir, at.name) })
 	if err == nil {
 		fs.swap(n, next)
 		if !next.IsDir() && !staged.HasOrigin() {
@@ -253,7 +259,6 @@ func (fs *FS) publishNameless(n *node, next *layers.Entry, staged *cow.Staged) e
 		return err
 	}
 	n.pin.Store(int32(fd))
-	staged.Discard()
 	fs.swap(n, next)
 	return nil
 }

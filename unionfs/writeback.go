@@ -99,10 +99,24 @@ func (n *node) inDoubt() bool {
 
 const oneBlock = 4096
 
+// Room that is ample is not looked at again for a while: every file just made asks.
+const (
+	ample    = 1 << 30
+	staysFor = 100 * time.Millisecond
+)
+
 // lacks tells whether upper has no room for so many bytes, or only what root may take yet.
 func (fs *FS) lacks(bytes int64) bool {
+	now := time.Now()
+	if bytes < ample/2 && now.UnixNano() < fs.held.ample.Load() {
+		return false
+	}
 	st, err := fs.union.statfs()
-	return err == nil && st.Blocks > 0 && int64(st.Bavail)*st.Bsize < bytes
+	room := int64(st.Bavail) * st.Bsize
+	if err == nil && (st.Blocks == 0 || room >= ample) {
+		fs.held.ample.Store(now.Add(staysFor).UnixNano())
+	}
+	return err == nil && st.Blocks > 0 && room < bytes
 }
 
 // removesNone tells whether a removal of capabilities is one that doubts had the
@@ -186,9 +200,10 @@ func (fs *FS) settle(n *node, in *fuse.SetAttrIn) error {
 // heldBack bounds what the kernel holds back by the room there is for it: what
 // does not fit shall show soon.
 type heldBack struct {
-	dev  atomic.Uint64 // the mount's; 0: nothing is bounded
-	left atomic.Int64  // bytes that may arrive before the room is looked at again
-	mu   sync.Mutex    // one looks
+	dev   atomic.Uint64 // the mount's; 0: nothing is bounded
+	ample atomic.Int64  // until when there is ample room, in ns since the epoch
+	left  atomic.Int64  // bytes that may arrive before the room is looked at again
+	mu    sync.Mutex    // one looks
 }
 
 const leastHeldBack = 1 << 20

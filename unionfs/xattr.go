@@ -34,7 +34,10 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	if err != nil {
 		return 0, c.fs.failed(n, "read attributes of", err)
 	}
-	v, err := c.fs.xattr(n, attr)
+	v, err := []byte(nil), error(sys.ENODATA)
+	if attr != capability || !n.isBare() {
+		v, err = c.fs.xattr(n, attr)
+	}
 	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
@@ -48,9 +51,15 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	return answer(v, dest)
 }
 
+// isBare tells that n's object can't have capabilities, for which the kernel asks before it writes to a file.
+func (n *node) isBare() bool {
+	u := n.used.Load()
+	return u != nil && u.bare.Load()
+}
+
 // xattr reads an attribute of n's object by its name on disk.
 func (fs *FS) xattr(n *node, attr string) (v []byte, err error) {
-	err = fs.reach(n, func(dir int, base string) (err error) {
+	err = fs.reachKept(n, func(dir int, base string) (err error) {
 		v, err = sys.GetXattrAt(dir, base, attr)
 		return err
 	})
@@ -103,6 +112,7 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 // yet: for the kernel below, we write it after.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	if attr == capability {
+		c.node(in.NodeId).use().bare.Store(false)
 		if err := c.fs.fetchWritten(c.node(in.NodeId), 0); err != nil {
 			return c.fs.failed(c.node(in.NodeId), "set capabilities of", err)
 		}

@@ -132,6 +132,25 @@ func TestPrivilegeBitsGo(t *testing.T) {
 	})
 }
 
+// TestCapabilitiesOfANewFile: a file just made has none and its layer is not asked, until somebody gives it some.
+func TestCapabilitiesOfANewFile(t *testing.T) {
+	need(t, "setcap")
+	eachIO(t, func(t *testing.T, io string) {
+		bothSides(t, io, func(string) {}, func(base string) {
+			caps := func() int { n, _ := unix.Lgetxattr(base+"/new", "security.capability", nil); return n }
+			write(t, base+"/new", "x")
+			mustRun(t, "setcap", "cap_net_raw+ep", base+"/new")
+			if caps() <= 0 {
+				t.Errorf("%s: what was set doesn't show", base)
+			}
+			must(t, writeAt(base+"/new", "y", 1))
+			if caps() > 0 {
+				t.Errorf("%s: a write left the capabilities", base)
+			}
+		})
+	})
+}
+
 // TestUmaskAndSetgid: modes under each umask; group and bit inherited from setgid directories, lower and upper.
 func TestUmaskAndSetgid(t *testing.T) {
 	eachIOInTurn(t, func(t *testing.T, io string) {

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,9 @@ func ReadDir(fd int, visit func(Dirent) error) error {
 	if _, err := unix.Seek(fd, 0, 0); err != nil {
 		return err
 	}
-	buf := make([]byte, 64<<10)
+	pooled := direntBuffers.Get().(*[64 << 10]byte)
+	defer direntBuffers.Put(pooled)
+	buf := pooled[:]
 	for {
 		var n int
 		err := retry(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
@@ -48,6 +51,9 @@ func ReadDir(fd int, visit func(Dirent) error) error {
 		}
 	}
 }
+
+// direntBuffers: most directories are small, and clearing 64 KiB costs more than listing one.
+var direntBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 func cString(b []byte) string {
 	for i, c := range b {

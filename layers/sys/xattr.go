@@ -22,7 +22,11 @@ func GetXattrAt(dir int, name, attr string) ([]byte, error) {
 // GetXattrFd reads an extended attribute of the object behind fd, O_PATH included.
 func GetXattrFd(fd int, attr string) ([]byte, error) {
 	return getXattr(func(buf []byte) (int, error) {
-		return unix.Getxattr(ProcPath(fd), attr, buf)
+		n, err := unix.Fgetxattr(fd, attr, buf)
+		if err == unix.EBADF { // opened with O_PATH
+			n, err = unix.Getxattr(ProcPath(fd), attr, buf)
+		}
+		return n, err
 	})
 }
 
@@ -59,12 +63,24 @@ func SetXattrFd(fd int, attr string, value []byte, flags int) error {
 
 // RemoveXattrFd removes an extended attribute of the object behind fd, O_PATH included.
 func RemoveXattrFd(fd int, attr string) error {
-	return retry(func() error { return unix.Removexattr(ProcPath(fd), attr) })
+	return retry(func() error {
+		err := unix.Fremovexattr(fd, attr)
+		if err == unix.EBADF { // opened with O_PATH
+			err = unix.Removexattr(ProcPath(fd), attr)
+		}
+		return err
+	})
 }
 
 // ListXattrFd lists the extended attributes of the object behind fd, O_PATH included.
 func ListXattrFd(fd int) ([]string, error) {
-	raw, err := getXattr(func(buf []byte) (int, error) { return unix.Listxattr(ProcPath(fd), buf) })
+	raw, err := getXattr(func(buf []byte) (int, error) {
+		n, err := unix.Flistxattr(fd, buf)
+		if err == unix.EBADF { // opened with O_PATH
+			n, err = unix.Listxattr(ProcPath(fd), buf)
+		}
+		return n, err
+	})
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
