@@ -39,6 +39,14 @@ func grave(e syscall.Errno) bool {
 // errLost explains the ENOENT of an object that its layer showed before: somebody changes the layer while it is mounted.
 var errLost = errors.New("gone from its layer while mounted")
 
+// explained adds errLost to the ENOENT of n's object if its layer no longer has it. A volume is others' too.
+func (n *node) explained(err error) error {
+	if errors.Is(err, syscall.ENOENT) && !errors.Is(err, errLost) && !n.tree.shared && n.tree.stack.Lost(n.entry.Load()) {
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
+	return err
+}
+
 // failed is status for an operation on n.
 func (fs *FS) failed(n *node, op string, err error) fuse.Status {
 	return fs.status(fs.named(n, op, err))
@@ -47,9 +55,8 @@ func (fs *FS) failed(n *node, op string, err error) fuse.Status {
 // named adds operation and path to an error that a log line may be made of.
 func (fs *FS) named(n *node, op string, err error) error {
 	errno, ok := err.(syscall.Errno)
-	if errors.Is(err, syscall.ENOENT) && !n.tree.shared && n.tree.stack.Lost(n.entry.Load()) { // a volume is others' too
-		err = fmt.Errorf("%w: %w", errLost, err)
-	} else if !ok || !grave(errno) {
+	err = n.explained(err)
+	if !errors.Is(err, errLost) && (!ok || !grave(errno)) {
 		return err
 	}
 	p, known := fs.table.path(n)

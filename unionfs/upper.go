@@ -36,7 +36,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	}
 	staged, err := w.StageCopy(n.tree.stack, e.Lower(), limit)
 	if err != nil {
-		return err
+		return n.explained(err)
 	}
 	defer staged.Close()
 	if err := fs.publish(n, e, staged); err != nil {

@@ -51,8 +51,9 @@ func TestLayerVanishes(t *testing.T) {
 			{"write", func() error { return writeAt(s.in("d/known"), "y", 0) }, `d/known`},
 			{"change of mode", func() error { return os.Chmod(s.in("d/known"), 0o600) }, `change attributes of \"d/known\"`},
 			{"stat of what was never looked up", func() error { return lstatOnly(s.in("d/never")) }, ""},
-			{"create", func() error { return os.WriteFile(s.in("d/new"), []byte("y"), 0o644) }, ""},
-			{"rename", func() error { return os.Rename(s.in("d"), s.in("e")) }, ""},
+			{"create", func() error { return os.WriteFile(s.in("d/new"), []byte("y"), 0o644) }, `copy up \"d\"`},
+			{"rename of a directory", func() error { return os.Rename(s.in("d"), s.in("e")) }, `copy up \"d\"`},
+			{"link", func() error { return os.Link(s.in("d/known"), s.in("link")) }, `copy up \"d`},
 			{"listing of the root", func() error { _, err := os.ReadDir(s.mnt); return err }, `list \"\"`},
 		} {
 			wantErrno(t, call.what, call.do(), unix.ENOENT)
