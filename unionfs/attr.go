@@ -29,6 +29,9 @@ func (n *node) fillAttr(st *sys.Stat, out *fuse.Attr) {
 	out.Blocks = uint64(st.Blocks)
 	out.Atime, out.Atimensec = uint64(st.Atim.Sec), uint32(st.Atim.Nsec)
 	out.Mtime, out.Mtimensec = uint64(st.Mtim.Sec), uint32(st.Mtim.Nsec)
+	if at, owed := n.shownMtime(); owed {
+		out.Mtime, out.Mtimensec = uint64(at.Sec), uint32(at.Nsec)
+	}
 	out.Ctime, out.Ctimensec = uint64(st.Ctim.Sec), uint32(st.Ctim.Nsec)
 	out.Mode = st.Mode
 	out.Nlink = uint32(st.Nlink)
@@ -124,6 +127,9 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		if nothing {
 			return n.dropPrivileges(dir, base, in.Uid)
 		}
+		if in.Valid&fuse.FATTR_MTIME != 0 && fs.writeback() {
+			return n.settingMtime(mtimeOf(in), func() error { return setOthers(dir, base, in) })
+		}
 		return setOthers(dir, base, in)
 	})
 }
@@ -142,8 +148,7 @@ func setOthers(dir int, base string, in *fuse.SetAttrIn) error {
 	}
 	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
 		return sys.UtimesAt(dir, base,
-			timeOf(in.Valid, fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, in.Atime, in.Atimensec),
-			timeOf(in.Valid, fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, in.Mtime, in.Mtimensec))
+			timeOf(in.Valid, fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, in.Atime, in.Atimensec), mtimeOf(in))
 	}
 	return nil
 }
@@ -196,6 +201,10 @@ func owner(given, id uint32) int {
 		return -1
 	}
 	return int(id)
+}
+
+func mtimeOf(in *fuse.SetAttrIn) sys.Timespec {
+	return timeOf(in.Valid, fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, in.Mtime, in.Mtimensec)
 }
 
 func timeOf(valid, given, now uint32, sec uint64, nsec uint32) sys.Timespec {

@@ -27,10 +27,11 @@ func (d *desc) release() {
 // nodeData is what a node keeps open.
 type nodeData struct {
 	mu      sync.Mutex
-	rd, wr  *desc         // each holds one reference; guarded by mu
-	opens   int32         // handles of the kernel: not closed by age; guarded by mu
-	backing int32         // passthrough id of a volume's file; guarded by mu
-	elem    *list.Element // in descriptors.lru; guarded by descriptors.mu
+	rd, wr  *desc                 // each holds one reference; guarded by mu
+	opens   int32                 // handles of the kernel: not closed by age; guarded by mu
+	backing int32                 // passthrough id of a volume's file; guarded by mu
+	elem    *list.Element         // in descriptors.lru; guarded by descriptors.mu
+	mtime   atomic.Pointer[mtime] // changed with the node's copyMu, or by who closes wr; nil: as the disk has it
 }
 
 // descriptors bounds how many nodes keep descriptors, closing those used longest ago.
@@ -82,6 +83,9 @@ func (c *descriptors) drop(n *node) {
 
 // close lets go of both descriptors. Caller holds mu.
 func (d *nodeData) close() {
+	if d.wr != nil {
+		d.payMtime(d.wr.fd)
+	}
 	for _, p := range []**desc{&d.rd, &d.wr} {
 		if *p != nil {
 			(*p).release()

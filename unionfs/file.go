@@ -321,27 +321,27 @@ func (c *conn) write(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 // pwrite writes data. A store through a mapping reaches us long after, and must
 // leave setuid and setgid alone; a write(2) of ours takes them, unless we have
 // CAP_FSETID as root has.
-//
-// What the kernel held back may arrive long after it set the file's mtime, which it flushes by itself, before or after: that stays.
 func (fs *FS) pwrite(n *node, d *desc, in *fuse.WriteIn, data []byte, flags int) (int, error) {
-	keeps := fs.writeback() && in.WriteFlags&fuse.WRITE_CACHE != 0
-	if in.WriteFlags&fuse.WRITE_CACHE == 0 || fs.setid && !keeps {
-		return sys.Pwrite(d.fd, data, int64(in.Offset), flags)
+	write := func() (int, error) { return sys.Pwrite(d.fd, data, int64(in.Offset), flags) }
+	if in.WriteFlags&fuse.WRITE_CACHE != 0 && !fs.setid {
+		write = func() (int, error) { return keepsSetid(d.fd, data, int64(in.Offset), flags) }
 	}
-	if keeps {
-		n.use().copyMu.Lock() // a flush of times that came in between would be undone
-		defer n.use().copyMu.Unlock()
+	if in.WriteFlags&fuse.WRITE_CACHE != 0 && fs.writeback() {
+		return n.owing(d, write)
 	}
-	was, err := sys.StatFd(d.fd)
+	n.forgetMtime()
+	return write()
+}
+
+// keepsSetid is pwrite(2) by a daemon that it takes setuid and setgid from.
+func keepsSetid(fd int, data []byte, off int64, flags int) (int, error) {
+	was, err := sys.StatFd(fd)
 	if err != nil {
 		return 0, err
 	}
-	done, err := sys.Pwrite(d.fd, data, int64(in.Offset), flags)
-	if err == nil && !fs.setid && was.Mode&(sys.S_ISUID|sys.S_ISGID) != 0 {
-		err = sys.ChmodFd(d.fd, was.Mode&0o7777)
-	}
-	if keeps && done > 0 {
-		_ = sys.UtimesFd(d.fd, sys.Timespec{Nsec: sys.UTIME_OMIT}, was.Mtim) // the data is there, whatever this says
+	done, err := sys.Pwrite(fd, data, off, flags)
+	if err == nil && was.Mode&(sys.S_ISUID|sys.S_ISGID) != 0 {
+		err = sys.ChmodFd(fd, was.Mode&0o7777)
 	}
 	return done, err
 }

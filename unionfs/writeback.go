@@ -167,14 +167,18 @@ func (fs *FS) keepsMtime(n *node, in *fuse.SetAttrIn, fd int, truncate func() er
 	if !fs.writeback() || n.tree.writer == nil || in.Valid&fuse.FATTR_MTIME != 0 {
 		return truncate()
 	}
-	st, err := sys.StatFd(fd)
-	if err == nil {
-		err = truncate()
+	at, owed := n.shownMtime()
+	if !owed {
+		st, err := sys.StatFd(fd)
+		if err != nil {
+			return err
+		}
+		at = st.Mtim
 	}
-	if err != nil {
+	if err := truncate(); err != nil {
 		return err
 	}
-	return sys.UtimesFd(fd, sys.Timespec{Nsec: sys.UTIME_OMIT}, st.Mtim)
+	return sys.UtimesFd(fd, sys.Timespec{Nsec: sys.UTIME_OMIT}, at)
 }
 
 // settle ends n's doubt with the SETATTR of nothing before a write: n is in upper by now; an empty file gets its first block.

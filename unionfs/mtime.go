@@ -1,0 +1,98 @@
+package unionfs
+
+import "github.com/unionmount/unionmount/layers/sys"
+
+// While the kernel holds data back it keeps a file's mtime itself, and tells us with a SETATTR when it has changed. What
+// it held back may arrive after that and moves the mtime on the disk, which the next mount would show: it is set back.
+//
+// Not at once: that would dirty the inode, for each fsync(2) to write, where data that is written twice in one tick of
+// the clock leaves it clean. Nor does a WRITE ask for the times: whoever asks has the next write be stamped finer than
+// that tick (fill_mg_cmtime, Linux 6.13), and so dirties the inode as well. So the mtime is owed to the disk until
+// the descriptor that wrote is closed; all that is told of the file meanwhile is told with it.
+
+// mtime is what the kernel shows of a file. It is immutable.
+type mtime struct {
+	at   sys.Timespec
+	owed bool // the disk has another
+}
+
+// owing writes held back data by d and keeps the mtime as the kernel shows it.
+func (n *node) owing(d *desc, write func() (int, error)) (int, error) {
+	u := n.use()
+	u.copyMu.Lock() // a flush of times that came in between would be undone
+	defer u.copyMu.Unlock()
+	m := u.data.mtime.Load()
+	if m == nil {
+		st, err := sys.StatFd(d.fd)
+		if err != nil {
+			return 0, err
+		}
+		m = &mtime{at: st.Mtim}
+	}
+	done, err := write()
+	if !m.owed {
+		m = &mtime{at: m.at, owed: true}
+	}
+	u.data.mtime.Store(m)
+	if !u.data.keeps(d) { // nobody would close it but us
+		u.data.payMtime(d.fd)
+	}
+	return done, err
+}
+
+// keeps tells whether the node's descriptor for writing is d.
+func (d *nodeData) keeps(x *desc) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.wr == x
+}
+
+// payMtime gives the disk the mtime that it is owed.
+func (d *nodeData) payMtime(fd int) {
+	m := d.mtime.Load()
+	if m == nil || !m.owed || !d.mtime.CompareAndSwap(m, &mtime{at: m.at}) {
+		return
+	}
+	_ = sys.UtimesFd(fd, sys.Timespec{Nsec: sys.UTIME_OMIT}, m.at) // the data is there, whatever this says
+}
+
+// settingMtime notes that the kernel sets n's mtime, by do. Caller holds copyMu.
+func (n *node) settingMtime(at sys.Timespec, do func() error) error {
+	if at.Nsec == sys.UTIME_OMIT {
+		return do()
+	}
+	d := &n.use().data
+	if at.Nsec == sys.UTIME_NOW {
+		d.mtime.Store(nil)
+		return do()
+	}
+	m := &mtime{at: at, owed: true} // for who closes the descriptor meanwhile
+	d.mtime.Store(m)
+	err := do()
+	if err != nil {
+		d.mtime.Store(nil)
+		return err
+	}
+	d.mtime.CompareAndSwap(m, &mtime{at: at})
+	return nil
+}
+
+// forgetMtime says that the disk is about to have another mtime than the kernel was told, and the right one.
+func (n *node) forgetMtime() {
+	if u := n.used.Load(); u != nil {
+		u.data.mtime.Store(nil)
+	}
+}
+
+// shownMtime is the mtime that the kernel shows of n, of which the disk has another; ok is false if it has the same.
+func (n *node) shownMtime() (at sys.Timespec, ok bool) {
+	u := n.used.Load()
+	if u == nil {
+		return at, false
+	}
+	m := u.data.mtime.Load()
+	if m == nil || !m.owed {
+		return at, false
+	}
+	return m.at, true
+}
