@@ -53,7 +53,7 @@ func (w *Writer) Create(at, name string, n New) (fd int, err error) {
 		fd, err = w.tmpfile(p, n)
 	case n.kind() == sys.S_IFREG && (!n.Hides || w.plain):
 		fd, err = w.createFile(p, name, n)
-	case w.plain || !n.Hides && w.owns(p, n) && n.kind() != sys.S_IFDIR:
+	case w.plain || !n.Hides && w.owns(p, n) && (n.kind() != sys.S_IFDIR || n.Mode&0o7000 == 0):
 		fd, err = w.createInPlace(p, name, n)
 	default:
 		fd, err = w.createStaged(p, name, n)

@@ -67,6 +67,33 @@ func TestStagedFileHasNoName(t *testing.T) {
 	}
 }
 
+// TestMadeInPlace: what the kernel finishes in one call is not staged first, which took a directory two changes more.
+func TestMadeInPlace(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		mode  uint32
+		hides bool
+		first string
+	}{
+		{sys.S_IFREG | 0o644, false, "create"}, {sys.S_IFDIR | 0o755, false, "create"}, {sys.S_IFLNK | 0o777, false, "create"},
+		{sys.S_IFDIR | 0o1777, false, "make"}, {sys.S_IFDIR | 0o755, true, "make"}, {sys.S_IFREG | 0o644, true, "make"},
+	} {
+		var steps []string
+		b.w.Inject = func(step string) error { steps = append(steps, step); return nil }
+		fd, err := b.w.Create("", fmt.Sprintf("%o-%v", c.mode, c.hides), cow.New{Mode: c.mode, Target: "t", Hides: c.hides})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := sys.StatAt(fd, "")
+		if err := errors.Join(err, sys.Close(fd)); err != nil || st.Mode != c.mode {
+			t.Errorf("mode %o, hides %v: made with %o, %v", c.mode, c.hides, st.Mode, err)
+		}
+		if steps[0] != c.first {
+			t.Errorf("mode %o, hides %v: made by %v", c.mode, c.hides, steps)
+		}
+	}
+}
+
 // TestOrphanInTheIndex: a crash after the last name of a copied-up hard link went
 // and before its index entry did left the file there for ever.
 func TestOrphanInTheIndex(t *testing.T) {
