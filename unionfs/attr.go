@@ -94,6 +94,7 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 		limit = int64(in.Size)
 	}
 	if fs.flushesNothing(n, in) {
+		n.flushedMtime(mtimeOf(in))
 		return nil
 	}
 	if err := fs.change(n, limit); err != nil {

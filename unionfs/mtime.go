@@ -77,6 +77,19 @@ func (n *node) settingMtime(at sys.Timespec, do func() error) error {
 	return nil
 }
 
+// flushedMtime notes that the kernel's mtime of n is what the disk has already, or is owed.
+func (n *node) flushedMtime(at sys.Timespec) {
+	u := n.used.Load()
+	if u == nil || u.data.mtime.Load() == nil {
+		return
+	}
+	u.copyMu.Lock()
+	defer u.copyMu.Unlock()
+	if m := u.data.mtime.Load(); m != nil && !m.owed {
+		u.data.mtime.Store(&mtime{at: at})
+	}
+}
+
 // forgetMtime says that the disk is about to have another mtime than the kernel was told, and the right one.
 func (n *node) forgetMtime() {
 	if u := n.used.Load(); u != nil {

@@ -120,3 +120,41 @@ func TestOwedMtime(t *testing.T) {
 		}
 	}
 }
+
+// TestFlushOfAnOwedMtime: FALLOCATE gave the disk the very mtime that the kernel then flushed, which was taken for a
+// flush of nothing; at the end the disk got back what it had been owed before, or knew before it was owed anything.
+func TestFlushOfAnOwedMtime(t *testing.T) {
+	w := newWriter(t)
+	flushed := map[string]time.Time{}
+	for _, nm := range []string{"before", "after"} {
+		file := w.make(nm)
+		if nm == "before" {
+			w.arrive(file)
+		}
+		if s := w.Fallocate(nil, &fuse.FallocateIn{InHeader: fuse.InHeader{NodeId: file}, Length: 8192}); !s.Ok() {
+			t.Fatal(s)
+		}
+		st, err := os.Stat(w.upper + nm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := st.ModTime()
+		flushed[nm] = now
+		in := &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: fuse.InHeader{NodeId: file}, Valid: fuse.FATTR_MTIME | fuse.FATTR_CTIME,
+			Mtime: uint64(now.Unix()), Mtimensec: uint32(now.Nanosecond()), Ctime: uint64(now.Unix()), Ctimensec: uint32(now.Nanosecond())}}
+		if s := w.SetAttr(nil, in, new(fuse.AttrOut)); !s.Ok() {
+			t.Fatal(s)
+		}
+		if nm == "after" {
+			w.arrive(file)
+		}
+	}
+	if err := w.fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for nm, want := range flushed {
+		if st, err := os.Stat(w.upper + nm); err != nil || !st.ModTime().Equal(want) {
+			t.Errorf("%s: after unmounting it has mtime %v, %v; flushed was %v", nm, st.ModTime(), err, want)
+		}
+	}
+}

@@ -118,7 +118,10 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 			return err
 		}
 		fs.swap(n, &next)
-		return fs.linkName(n)
+		if err := fs.linkName(n); err != nil && !refused(err) {
+			fs.cfg.Log.Warn("the copy of a hard link is in the index alone", "lower", e.Lower().Path, "error", err)
+		}
+		return nil
 	}
 	for {
 		at, ok := fs.placeInUpper(n)
@@ -199,7 +202,8 @@ func (fs *FS) publishAt(n *node, next *layers.Entry, staged *cow.Staged, at name
 }
 
 // linkName gives an object just indexed a name it is known by, so that a
-// reader of upper finds the change there (ovl_copy_up does the same). Caller holds renameMu.
+// reader of upper finds the change there (ovl_copy_up does the same). The union has it by the index already: whoever
+// asked for the copy must not be told that it failed, for it may have been cut short already. Caller holds renameMu.
 func (fs *FS) linkName(n *node) error {
 	at, ok := fs.placeInUpper(n)
 	if !ok {

@@ -58,6 +58,31 @@ func TestLinkedFileWithoutWrite(t *testing.T) {
 	}
 }
 
+// TestTruncateOfAHardLink: a plain user who opened a lower hard link with O_TRUNC, in a directory of his without write
+// permission, was told EACCES, and the file was empty: its copy had been made short and indexed, and only a name in upper
+// was refused.
+func TestTruncateOfAHardLink(t *testing.T) {
+	union, as, remount := userUnion(t, func(lower string) error {
+		return errors.Join(os.Mkdir(lower+"/d", 0o755), os.WriteFile(lower+"/d/f", []byte("content"), 0o644),
+			os.Link(lower+"/d/f", lower+"/other"), os.Chmod(lower+"/d", 0o555))
+	})
+	err := as(func() error { return os.WriteFile(union+"/d/f", []byte("new"), 0o644) })
+	for _, when := range []string{"then", "after a remount"} {
+		err = errors.Join(err, as(func() error {
+			for _, n := range []string{"/d/f", "/other"} {
+				if got, err := os.ReadFile(union + n); err != nil || string(got) != "new" {
+					return fmt.Errorf("%s: %q, %w", n, got, err)
+				}
+			}
+			return errors.Join(wantMode(union+"/d/f", 0o644, 2), wantMode(union+"/d", 0o555, 2))
+		}))
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		err = remount()
+	}
+}
+
 // TestDirectoryWithoutWrite: a plain user could not change a lower directory of his that has no write permission for its
 // owner, nor make one where a lower name was removed, nor remove or replace one that hides names (EACCES): to move a
 // directory, and to set an attribute on it, takes that permission.

@@ -148,6 +148,9 @@ func (fs *FS) flushesNothing(n *node, in *fuse.SetAttrIn) bool {
 		if st, err = fs.stat(n); err != nil || time.Unix(int64(in.Ctime), int64(in.Ctimensec)).Sub(time.Unix(st.Ctim.Unix())) > aMoment {
 			return false
 		}
+		if at, owed := n.shownMtime(); owed {
+			st.Mtim = at
+		}
 	}
 	return int64(in.Mtime) == st.Mtim.Sec && int64(in.Mtimensec) == st.Mtim.Nsec
 }
