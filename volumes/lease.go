@@ -48,7 +48,7 @@ func (s *Store) Attach(ctx context.Context, name string, uses []Use, prepare fun
 	if err != nil {
 		return nil, "", err
 	}
-	others, err := l.Uses(ctx)
+	others, err := l.usesFor(ctx, uses[0].Mount)
 	if err != nil {
 		return nil, "", err
 	}
@@ -170,10 +170,24 @@ func (l *Lease) Release(ctx context.Context) error {
 	return errors.Join(lock.end(ctx, path), lock.Unlock())
 }
 
-// Uses returns who has the volume attached now. Leases of killed daemons are ended first.
-func (l *Locked) Uses(ctx context.Context) ([]Use, error) {
-	live, dead, err := l.store.leases(l.Name)
-	for _, path := range dead {
+// Uses returns who has the volume attached now, also those whose holder was killed while
+// what he had is used still. Leases of the other killed ones are ended first.
+func (l *Locked) Uses(ctx context.Context) ([]Use, error) { return l.usesFor(ctx, "") }
+
+// usesFor is Uses for a mount that attaches: a lease of its own name is its
+// predecessor's, and ended.
+func (l *Locked) usesFor(ctx context.Context, mount string) ([]Use, error) {
+	uses, dead, err := l.store.leases(l.Name)
+	free, kept, err2 := l.store.outlived(l.Name, dead)
+	err = errors.Join(err, err2)
+	for _, path := range kept {
+		if name := filepath.Base(path); name == mount {
+			free = append(free, path)
+		} else {
+			uses = append(uses, Use{Mount: name})
+		}
+	}
+	for _, path := range free {
 		ended := l.end(ctx, path)
 		if errors.Is(ended, driver.ErrRefused) {
 			// A kill came before the plugin mounted anything, or it was asked twice now.
@@ -181,7 +195,7 @@ func (l *Locked) Uses(ctx context.Context) ([]Use, error) {
 		}
 		err = errors.Join(err, ended)
 	}
-	return live, err
+	return uses, err
 }
 
 // end unmounts what a lease that nobody holds had mounted, then removes it.
@@ -252,9 +266,13 @@ func readLease(path string) (uses []Use, held bool, err error) {
 	return uses, true, nil
 }
 
-// Sweep ends the leases that killed daemons left on a volume.
+// Sweep ends the leases that killed daemons left on a volume, but for those that are used still.
 func (s *Store) Sweep(ctx context.Context, volume string) error {
-	if _, dead, err := s.leases(volume); err != nil || len(dead) == 0 {
+	_, dead, err := s.leases(volume)
+	if err != nil {
+		return err
+	}
+	if free, _, err := s.outlived(volume, dead); err != nil || len(free) == 0 {
 		return err
 	}
 	l, err := s.Lock(ctx, volume)

@@ -79,6 +79,45 @@ func TestLeaseHoldsAVolume(t *testing.T) {
 	}
 }
 
+// TestOutlivedLeaseHolds: a holder was killed, but what he had is used still. His lease
+// stands for that until it isn't, or until he takes the volume again.
+func TestOutlivedLeaseHolds(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	holders := []Holder{{Mount: "one"}}
+	s.Leaseless = func(string) ([]Holder, error) { return holders, nil }
+	mustCreate(t, s, "db")
+	kill := func() {
+		if err := attach(t, s, "db", "one").file.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	left := func() int { return len(names(t, filepath.Join(s.dir, "db", leasesDir))) }
+	kill()
+	if err := s.Sweep(ctx, "db"); err != nil || left() != 1 {
+		t.Errorf("leases after the sweep: %d, %v", left(), err)
+	}
+	if err := remove(s, "db"); !errors.Is(err, ErrConflict) || err.Error() != "remove db: volume is in use - [one]" {
+		t.Errorf("remove: %v", err)
+	}
+	two, _, err := s.Attach(ctx, "db", []Use{{Mount: "two"}}, func(d *Data) error {
+		if !d.Others {
+			t.Error("the killed one isn't seen by the next")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Release(ctx); err != nil || left() != 1 {
+		t.Errorf("leases after two: %d, %v", left(), err)
+	}
+	kill() // it took it again
+	holders = nil
+	if err := s.Sweep(ctx, "db"); err != nil || left() != 0 {
+		t.Errorf("leases at the end: %d, %v", left(), err)
+	}
+}
+
 func TestLastUsedIsBounded(t *testing.T) {
 	s := At(t.TempDir())
 	mustCreate(t, s, "db")

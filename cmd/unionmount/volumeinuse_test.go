@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,66 @@ func TestLiveCopyOfWhatAKilledServerMounted(t *testing.T) {
 	if m := mountsBelow(s.root); len(m) > 0 {
 		t.Errorf("still mounted: %v", m)
 	}
+}
+
+// TestKilledMountKeepsItsFilesystem: the file system in memory that a killed daemon had is
+// the one that others get, and the mount itself once it is started again. They got a
+// second, empty one, while what ran on the bind went on with the first.
+func TestKilledMountKeepsItsFilesystem(t *testing.T) {
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		s.must("volume", "create", "mem", "-o", "type=tmpfs", "-o", "device=tmpfs")
+		s.mountVolumes(way, "mem:/mem")
+		write(t, s.in("mem/file"), "in memory\n")
+		kill := func() {
+			pid := s.inspect().Pid
+			must(t, unix.Kill(pid, unix.SIGKILL))
+			s.gone(pid)
+		}
+		kill()
+		s.must("volume", "ls")
+		other := s.mountAt("other", "mem:/other")
+		wantContent(t, other+"/other/file", "in memory\n")
+		write(t, other+"/other/file", "by other\n")
+		s.must("umount", "other")
+		s.refused(4, []string{"in use - [m"}, "volume", "rm", "-f", "mem")
+		s.must("start", "m")
+		wantContent(t, s.in("mem/file"), "by other\n")
+		if leases, _ := filepath.Glob(s.root + "/volumes/*/leases/*"); len(leases) != 1 {
+			t.Errorf("leases: %v", leases)
+		}
+		kill()
+		s.forget(s.lowers[0])
+		must(t, os.Rename(s.lowers[0], s.lowers[0]+".away"))
+		s.refused(1, []string{s.lowers[0]}, "start", "m") // it failed when the dead mount was cleared up
+		if m := mountsBelow(s.root); len(m) > 0 {
+			t.Errorf("still mounted after a start that failed: %v", m)
+		}
+		must(t, os.Rename(s.lowers[0]+".away", s.lowers[0]))
+		s.must("rm", "m", "other")
+		s.must("volume", "rm", "mem")
+	})
+}
+
+// TestKilledServerKeepsItsFilesystem: a mount that comes while no server runs has the file
+// system that the server's client has, and doesn't take it away when it goes.
+func TestKilledServerKeepsItsFilesystem(t *testing.T) {
+	s, socket := killedServer(t)
+	s.lowers = []string{s.dir + "/lower0"}
+	mkdir(t, s.lowers[0])
+	at := s.mountAt("m", "mem:/mem")
+	wantContent(t, at+"/mem/file", "in memory\n")
+	s.must("umount", "m")
+	s.must("rm", "m")
+	wantContent(t, s.data("mem", "file"), "in memory\n")
+	s.serve(socket)
+	if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"mem","ID":"c1"}`); status != 200 {
+		t.Error(answer)
+	}
+	if m := mountsBelow(s.root); len(m) > 0 {
+		t.Errorf("still mounted: %v", m)
+	}
+	s.must("volume", "rm", "mem")
 }
 
 // TestExportLeavesTheVolumeUsable: an archive may take hours. A mount that came

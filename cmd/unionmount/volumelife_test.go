@@ -260,8 +260,8 @@ func TestAnonymousVolumes(t *testing.T) {
 	}
 }
 
-// TestVolumeDriverIsMountedWhileUsed: the first use mounts, the last unmounts, a kill
-// included: then the next command does it.
+// TestVolumeDriverIsMountedWhileUsed: the first use mounts, the last unmounts. What a killed
+// daemon had is used as long as its mount is mounted: then the next command unmounts.
 func TestVolumeDriverIsMountedWhileUsed(t *testing.T) {
 	eachWay(t, func(t *testing.T, way string) {
 		s := newSite(t, 1)
@@ -291,11 +291,23 @@ func TestVolumeDriverIsMountedWhileUsed(t *testing.T) {
 			t.Error("a kill can't unmount")
 		}
 		s.must("volume", "ls")
+		if !mounted() {
+			t.Error("unmounted while a dead mount has it")
+		}
+		s.must("umount", "m")
 		if mounted() {
-			t.Error("the next command left it mounted")
+			t.Error("mounted after the umount of the dead mount")
 		}
 		s.must("start", "m")
-		s.umount()
+		pid = s.inspect().Pid
+		must(t, unix.Kill(pid, unix.SIGKILL))
+		s.gone(pid)
+		mustRun(t, "umount", "-l", s.mnt)
+		s.must("volume", "ls")
+		if mounted() {
+			t.Error("the next command left mounted what nobody has any more")
+		}
+		s.must("umount", "m")
 		s.must("rm", "m", "other")
 		s.must("volume", "rm", "ram")
 	})

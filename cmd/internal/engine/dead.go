@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/volumes"
 )
 
 // clearDead takes away what a killed daemon left: mounts that answer nothing and
@@ -38,6 +39,30 @@ func (e *Engine) letGo(name string, r *Record) {
 	}
 	for _, v := range r.volumeNames() {
 		e.noteVolume(r, "detach", v)
+	}
+}
+
+// keepVolumes keeps mounted, while a dead mount is started again, what drivers mounted
+// for it: else a file system in memory would be empty. What can't be kept is mounted anew,
+// and says then what is wrong with it.
+func (e *Engine) keepVolumes(r *Record) (letGo func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), patienceStart)
+	defer cancel()
+	var kept []*volumes.Lease
+	for _, name := range r.volumeNames() {
+		l, err := e.volumes().Keep(ctx, name, volumes.Use{Mount: fmt.Sprintf("start.%d", os.Getpid()), Pid: os.Getpid()})
+		if err == nil && l != nil {
+			kept = append(kept, l)
+		}
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patienceDetach)
+		defer cancel()
+		for _, l := range kept {
+			if err := l.Release(ctx); err != nil {
+				fmt.Fprintf(os.Stderr, "unionmount: mount %s: a volume is left to its next use: %v\n", r.Name, err)
+			}
+		}
 	}
 }
 

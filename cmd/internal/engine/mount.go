@@ -106,6 +106,8 @@ func (e *Engine) Start(what, mountpoint string, ready func(*Info)) error {
 		return err
 	}
 	if kind == Dead {
+		letGo := e.keepVolumes(r)
+		defer letGo()
 		if err := e.clearDead(name, s); err != nil {
 			return err
 		}

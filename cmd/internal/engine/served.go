@@ -84,8 +84,8 @@ func (s *volumeServer) take(h holding, attach func(context.Context, string, []vo
 func (s *volumeServer) giveBack(h holding, had *held) error {
 	ctx, cancel := patiently()
 	defer cancel()
-	if had.lease == nil {
-		return s.engine.volumes().Sweep(ctx, h.Volume)
+	if had.lease == nil { // the sweep leaves what a holder has that is noted
+		return errors.Join(s.set(h, nil), s.engine.volumes().Sweep(ctx, h.Volume))
 	}
 	return had.lease.Release(ctx)
 }
