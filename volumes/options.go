@@ -109,7 +109,7 @@ func writeJSON(path string, exists int, v any) error {
 // volume is what o says of the volume name whose directory is dir.
 func (o options) volume(dir, name string) Volume {
 	v := Volume{CreatedAt: o.CreatedAt, Driver: o.Driver, Labels: o.Labels, Options: o.Options, Name: name, Scope: "local"}
-	if o.Driver == driver.Local || o.Driver == driver.Btrfs {
+	if driver.BuiltIn(o.Driver) {
 		v.Mountpoint = filepath.Join(dir, driver.DataDir)
 	}
 	if v.Labels == nil {

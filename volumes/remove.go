@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,9 +16,10 @@ import (
 )
 
 // Remove deletes a volume that nobody has attached; ErrConflict else. The caller
-// has made sure that no stopped mount refers to it. It vanishes by one rename;
-// sweep then deletes the data, which may take long. force: what the driver can't
-// remove is forgotten all the same.
+// has made sure that no stopped mount refers to it. It vanishes by one rename, with its
+// data: what a kill leaves undone after that is no volume, and Clean ends it. sweep then
+// deletes the data, which may take long. force: what the driver can't remove is forgotten
+// all the same.
 func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, err error) {
 	v, err := l.Volume()
 	if err != nil {
@@ -33,18 +35,37 @@ func (l *Locked) Remove(ctx context.Context, force bool) (sweep func() error, er
 	if err := l.noSnapshots(ctx); err != nil {
 		return nil, err
 	}
-	d, err := l.Driver()
-	if err == nil {
-		err = d.Remove(ctx)
-	}
-	// Forced, a driver that refuses is passed over, but never one that still has the data mounted.
-	if err != nil && (!force || errors.Is(Judge(err), ErrConflict)) {
-		return nil, Judge(fmt.Errorf("remove %s: %w", l.Name, err))
+	if err := l.giveUp(ctx, v, force); err != nil {
+		return nil, err
 	}
 	if err := nothingMounted(l.Dir()); err != nil {
 		return nil, err
 	}
-	return l.vanish(v.Name)
+	return l.vanish(ctx, v, force)
+}
+
+// giveUp has the driver do what comes before the name goes. A plugin's volume is no
+// directory here that would wait for the plugin under another name: once the name is free,
+// it may be another volume's. The built-in drivers' data goes after the name.
+func (l *Locked) giveUp(ctx context.Context, v Volume, force bool) error {
+	d, err := l.Driver()
+	switch {
+	case err != nil:
+	case driver.BuiltIn(v.Driver):
+		err = d.Unmount(ctx, "", true)
+	default:
+		err = d.Remove(ctx)
+	}
+	return l.refusal(err, force)
+}
+
+// refusal is what a driver's error comes to. Forced, one that refuses is passed over, but
+// never one that still has the data mounted.
+func (l *Locked) refusal(err error, force bool) error {
+	if err == nil || force && !errors.Is(Judge(err), ErrConflict) {
+		return nil
+	}
+	return Judge(fmt.Errorf("remove %s: %w", l.Name, err))
 }
 
 // noSnapshots refuses a volume that has some: who keeps a snapshot doesn't want it to go by the way.
@@ -76,21 +97,42 @@ func mountsOf(uses []Use) (names []string) {
 	return names
 }
 
-func (l *Locked) vanish(name string) (sweep func() error, err error) {
-	s := l.store
-	gone, err := os.MkdirTemp(s.dir, gonePrefix)
+// vanish hides the volume and has its driver remove what it made. What the driver refuses
+// is shown again, whole. The hidden directory is held, so that Clean leaves it alone.
+func (l *Locked) vanish(ctx context.Context, v Volume, force bool) (sweep func() error, err error) {
+	held, err := os.Open(l.Dir())
 	if err != nil {
-		return nil, fmt.Errorf("remove %s: %w", name, err)
+		return nil, fmt.Errorf("remove %s: %w", l.Name, err)
 	}
-	if err := os.Rename(l.Dir(), filepath.Join(gone, name)); err != nil {
-		return nil, fmt.Errorf("remove %s: %w", name, errors.Join(err, os.Remove(gone)))
+	gone := filepath.Join(l.store.dir, gonePrefix+rand.Text())
+	if err = sys.Flock(int(held.Fd()), true); err == nil {
+		err = os.Rename(l.Dir(), gone)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("remove %s: %w", l.Name, errors.Join(err, held.Close()))
+	}
+	// Else a power loss could bring back the name without the data.
+	if err = syncDir(l.store.dir); err == nil && driver.BuiltIn(v.Driver) {
+		err = l.refusal(removeMade(ctx, v, gone), force)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.Rename(gone, l.Dir()), held.Close())
 	}
 	return func() error {
-		if err := errors.Join(RemoveTree(gone), syncDir(s.dir)); err != nil {
-			return fmt.Errorf("remove %s: %w", name, err)
+		if err := errors.Join(RemoveTree(gone), held.Close()); err != nil {
+			return fmt.Errorf("remove %s: %w", l.Name, err)
 		}
 		return nil
 	}, nil
+}
+
+// removeMade has the driver remove what it made of a volume whose directory is hidden at dir.
+func removeMade(ctx context.Context, v Volume, dir string) error {
+	d, err := driver.Open(driver.Volume{Name: v.Name, Driver: v.Driver, Dir: dir, Options: v.Options})
+	if err != nil {
+		return err
+	}
+	return d.Remove(ctx)
 }
 
 // staleAfter is how old a staged volume must be before it is asked whether somebody
@@ -109,21 +151,21 @@ func (s *Store) Clean(ctx context.Context) error {
 		path := filepath.Join(s.dir, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), gonePrefix):
-			errs = append(errs, RemoveTree(path))
+			errs = append(errs, sweepUnlisted(ctx, path))
 		case strings.HasPrefix(e.Name(), newPrefix):
 			if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleAfter {
-				errs = append(errs, sweepNew(ctx, path))
+				errs = append(errs, sweepUnlisted(ctx, path))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// sweepNew removes a volume that was never finished. What a plugin made of it, or had
-// already, stays: the next create of the name adopts it.
-func sweepNew(ctx context.Context, dir string) error {
+// sweepUnlisted removes a volume that was never finished, or that somebody began to remove.
+// What a plugin made of it, or had already, stays: the next create of the name adopts it.
+func sweepUnlisted(ctx context.Context, dir string) error {
 	v := driver.Volume{Name: filepath.Base(dir), Driver: driver.Local, Dir: dir}
-	if o, err := readOptions(dir, v.Name); err == nil && (o.Driver == driver.Local || o.Driver == driver.Btrfs) {
+	if o, err := readOptions(dir, v.Name); err == nil && driver.BuiltIn(o.Driver) {
 		v.Driver, v.Options = o.Driver, o.Options
 	}
 	return sweepHeld(ctx, v)

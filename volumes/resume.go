@@ -17,7 +17,7 @@ func (s *Store) Resume(ctx context.Context, name string, uses []Use) (lease *Lea
 	if err != nil {
 		return nil, "", err
 	}
-	if v.Driver != driver.Local && v.Driver != driver.Btrfs {
+	if !driver.BuiltIn(v.Driver) {
 		return s.Attach(ctx, name, uses, func(*Data) error { return nil })
 	}
 	l, err := s.Lock(ctx, name)

@@ -186,6 +186,33 @@ func TestCleanLeavesVolumesAlone(t *testing.T) {
 	}
 }
 
+// TestCleanLeavesARemovalAlone: what another command is removing is that one's, which may
+// have to show it again.
+func TestCleanLeavesARemovalAlone(t *testing.T) {
+	ctx, s := context.Background(), At(t.TempDir())
+	mustCreate(t, s, "db")
+	l, err := s.Lock(ctx, "db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweep, err := l.Remove(ctx, false)
+	if err := errors.Join(err, l.Unlock()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Clean(ctx); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, s.dir); len(left) != 1 || !strings.HasPrefix(left[0], gonePrefix) {
+		t.Errorf("while it is being removed: %v", left)
+	}
+	if err := sweep(); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, s.dir); len(left) != 0 {
+		t.Errorf("in the end: %v", left)
+	}
+}
+
 // TestCleanUnmountsWhatAKilledCopyLeft: the file system that a copy was made onto, or the
 // archive unpacked, stayed mounted below the unfinished volume, and every prune failed at it.
 func TestCleanUnmountsWhatAKilledCopyLeft(t *testing.T) {

@@ -183,7 +183,11 @@ func volumeRm(s *session) *cobra.Command {
 		Example: "  unionmount volume rm db",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.remove(args, func(e *engine.Engine, name string) error { return e.RemoveVolume(name, force) })
+			err := s.remove(args, func(e *engine.Engine, name string) error { return e.RemoveVolume(name, force) })
+			if e, engineErr := s.engine(); engineErr == nil {
+				e.SweepVolumes()
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "one that is missing is fine; forget one that its driver can't remove")

@@ -22,6 +22,9 @@ const (
 	Btrfs = "btrfs"
 )
 
+// BuiltIn tells whether a driver is ours, by the name that a volume's record has.
+func BuiltIn(name string) bool { return name == Local || name == Btrfs }
+
 // DataDir is where below Volume.Dir the data is, or is mounted, but for a
 // plugin's, which says itself where.
 const DataDir = "_data"
@@ -56,8 +59,9 @@ type Driver interface {
 
 	// Remove gives up what Create made, but for a plain tree below Dir, which is the
 	// caller's to delete, and for what the user made (the device, the remote directory).
-	// It is called before the name vanishes, and again if that was interrupted: what is
-	// gone already is no error. ErrInUse: something still uses it.
+	// A plugin's is called before the name vanishes; the others' after that, with the Dir
+	// that the volume has by then. It is called again if it was interrupted: what is
+	// gone already is no error. ErrInUse: something still uses it, and nothing is gone.
 	Remove(ctx context.Context) error
 
 	// Mount makes the data appear for the holder id, and says where. A plugin counts

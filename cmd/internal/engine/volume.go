@@ -87,6 +87,13 @@ func (e *Engine) RemoveVolume(name string, force bool) error {
 	return blame("volume "+name, err)
 }
 
+// SweepVolumes ends what killed commands began, in passing: what fails is said by prune.
+func (e *Engine) SweepVolumes() {
+	ctx, cancel := patiently()
+	defer cancel()
+	_ = e.volumes().Clean(ctx)
+}
+
 // removeAnonymous removes the anonymous volumes of a mount that ends, but for
 // those that another mount refers to.
 func (e *Engine) removeAnonymous(r *Record) error {

@@ -109,7 +109,7 @@ func (e *Engine) measure(line *VolumeLine, v *volumes.Volume, users []volumes.Us
 		mounts[u.Mount] = true
 	}
 	line.Links = fmt.Sprint(len(mounts))
-	if v.Driver != driver.Local && v.Driver != driver.Btrfs {
+	if !driver.BuiltIn(v.Driver) {
 		return nil // a plugin isn't asked: it may hang
 	}
 	size, err := e.volumes().Size(v.Name)
@@ -149,7 +149,7 @@ func (e *Engine) sweepDead(ctx context.Context) {
 		}
 		r := s.Record
 		r.Volumes = slices.DeleteFunc(slices.Clone(r.Volumes), func(v VolumeRef) bool {
-			return v.Tmpfs != nil || v.Driver != driver.Local && v.Driver != driver.Btrfs
+			return v.Tmpfs != nil || !driver.BuiltIn(v.Driver)
 		})
 		_ = e.sweepVolumes(ctx, &r)
 	}

@@ -96,7 +96,7 @@ func (e *Engine) refer(s volumes.Spec) (VolumeRef, error) {
 		if v.Driver == "" {
 			v.Driver = driver.Local
 		}
-		if v.Driver == driver.Local || v.Driver == driver.Btrfs {
+		if driver.BuiltIn(v.Driver) {
 			v.Mountpoint = e.volumes().Mountpoint(ref.Name)
 		}
 		_, err = driver.Open(driver.Volume{Name: v.Name, Driver: v.Driver, Options: v.Options}) // bad options show now
