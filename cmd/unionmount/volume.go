@@ -207,14 +207,18 @@ func volumePrune(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			q, err := engine.ParseVolumePrune(all, filters)
+			if err != nil {
+				return err
+			}
 			which := "anonymous"
-			if all {
+			if q.All {
 				which = "all"
 			}
 			if !force && !confirmed("WARNING! This will remove "+which+" local volumes not used by at least one mount.\nAre you sure you want to continue?") {
 				return nil
 			}
-			p, err := e.PruneVolumes(all, filters)
+			p, err := e.PruneVolumes(q)
 			out := bufio.NewWriter(os.Stdout)
 			if len(p.Volumes) > 0 {
 				fmt.Fprintf(out, "Deleted Volumes:\n%s\n\n", strings.Join(p.Volumes, "\n"))
@@ -227,7 +231,7 @@ func volumePrune(s *session) *cobra.Command {
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "named volumes too; never those with driver options")
 	c.Flags().BoolVarP(&force, "force", "f", false, "don't ask")
-	c.Flags().StringArrayVar(&filters, "filter", nil, "label=KEY[=VALUE] or label!=KEY[=VALUE]; repeatable")
+	c.Flags().StringArrayVar(&filters, "filter", nil, "label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL; repeatable")
 	return c
 }
 

@@ -107,3 +107,30 @@ func TestVolumePruneFilters(t *testing.T) {
 		t.Errorf("a refused prune left %v", got)
 	}
 }
+
+// TestVolumePruneAsks: on a terminal, what it is about to delete; a bad filter is refused before that.
+func TestVolumePruneAsks(t *testing.T) {
+	need(t, "script")
+	s := newSite(t, 0)
+	s.must("volume", "create", "bare")
+	asked := func(answer string, flags ...string) result {
+		line := strings.Join(append([]string{suite.binary, "--root", s.root, "volume", "prune"}, flags...), " ")
+		cmd := command(t, "script", "-qec", line, "/dev/null")
+		cmd.Stdin = strings.NewReader(answer + "\n")
+		return finish(cmd)
+	}
+	for _, f := range []string{"name=bare", "odd=1", "all=maybe", "label"} {
+		if r := asked("y", "-a", "--filter", f); r.code != 2 || strings.Contains(r.stdout, "Are you sure") {
+			t.Errorf("the filter %s: %s", f, r)
+		}
+	}
+	if r := asked("n", "--filter", "all=true"); r.code != 0 || !strings.Contains(r.stdout, "remove all local volumes") {
+		t.Errorf("asked: %s", r)
+	}
+	if got := s.volumes(); !slices.Equal(got, []string{"bare"}) {
+		t.Fatalf("after no: %v", got)
+	}
+	if r := asked("y", "-a"); r.code != 0 || !strings.Contains(r.stdout, "Deleted Volumes:") {
+		t.Errorf("answered yes: %s", r)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/unionmount/unionmount/layers/sys"
 	"github.com/unionmount/unionmount/volumes"
@@ -18,17 +19,38 @@ type Pruned struct {
 	Bytes   int64
 }
 
-// PruneVolumes deletes the anonymous volumes that no mount refers to; all: named
-// ones too. It never takes one with driver options, whose data is elsewhere, nor one
-// of another driver (daemon/volume/service, Prune). Filters: label=, label!=, all=.
-func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) {
-	choose, err := parseVolumeFilters(filters)
-	if err != nil {
-		return p, err
+// VolumePrune is which volumes a prune deletes.
+type VolumePrune struct {
+	All bool // named ones too
+
+	choose volumeFilter
+}
+
+// ParseVolumePrune reads the filters label=, label!= and all= (which is All). Others are
+// refused: who is asked whether to go on shall know that it means something.
+func ParseVolumePrune(all bool, filters []string) (q VolumePrune, err error) {
+	for _, f := range filters {
+		switch key, _, ok := strings.Cut(f, "="); {
+		case !ok:
+			return q, fail(ErrUsage, "filter "+f, "want KEY=VALUE")
+		case key != "label" && key != "label!" && key != "all":
+			return q, fail(ErrUsage, "filter "+f, "volume prune takes label, label! and all")
+		}
 	}
-	if choose.names != nil || choose.drivers != nil || choose.dangling != nil {
-		return p, fail(ErrUsage, "volume prune", "it takes the filters label and label!")
-	}
+	q.choose, err = parseVolumeFilters(filters)
+	q.All = all || q.choose.all
+	return q, err
+}
+
+// wants tells whether a volume goes that no mount refers to: never one with driver
+// options, whose data is elsewhere, nor one of another driver (Docker's
+// daemon/volume/service, Prune).
+func (q *VolumePrune) wants(v *volumes.Volume) bool {
+	return v.Driver == driver.Local && len(v.Options) == 0 && (q.All || v.Anonymous()) && q.choose.keeps(v, false)
+}
+
+// PruneVolumes deletes the volumes that q wants and no mount refers to.
+func (e *Engine) PruneVolumes(q VolumePrune) (p Pruned, err error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -50,15 +72,12 @@ func (e *Engine) PruneVolumes(all bool, filters []string) (p Pruned, err error) 
 	defer cancel()
 	errs := []error{broken, e.volumes().Clean(ctx)}
 	var gone []string
-	wanted := func(v *volumes.Volume) bool {
-		return v.Driver == driver.Local && len(v.Options) == 0 && (all || choose.all || v.Anonymous()) && choose.keeps(v, false)
-	}
 	for i := range found {
 		v := &found[i]
-		if !wanted(v) {
+		if !q.wants(v) {
 			continue
 		}
-		size, err := e.pruneOne(v.Name, wanted)
+		size, err := e.pruneOne(v.Name, q.wants)
 		if errors.Is(err, ErrConflict) || errors.Is(err, volumes.ErrConflict) || errors.Is(err, volumes.ErrNotFound) {
 			continue // in use, or removed since
 		}
