@@ -117,6 +117,14 @@ func (s *site) records(kind string) (names []string) {
 	return names
 }
 
+// recorded: the database has these, and no others.
+func (s *site) recorded(kind string, want ...string) {
+	s.t.Helper()
+	if got := s.records(kind); !slices.Equal(got, want) {
+		s.t.Errorf("the database has %ss %v, want %v", kind, got, want)
+	}
+}
+
 // directories names those of volumes.
 func (s *site) directories() (names []string) {
 	s.t.Helper()

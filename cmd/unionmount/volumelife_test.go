@@ -249,6 +249,8 @@ func TestAnonymousVolumes(t *testing.T) {
 	must(t, unix.Kill(pid, unix.SIGKILL))
 	s.gone(pid)
 	s.must("umount", "killed")
+	s.recorded("volume", "named") // before any listing mends it
+	s.recorded("mount")
 	if got := s.volumes(); !slices.Equal(got, []string{"named"}) {
 		t.Errorf("after a kill and umount: %v", got)
 	}
@@ -258,6 +260,21 @@ func TestAnonymousVolumes(t *testing.T) {
 	if got := s.volumes(); len(got) != 2 {
 		t.Errorf("rm without -v: %v", got)
 	}
+}
+
+// TestRecordsOfMountsThatWent: a mount with --rm goes with its end, and so do its anonymous
+// volumes. Their records stayed in the database, more with each, until somebody asked for a list.
+func TestRecordsOfMountsThatWent(t *testing.T) {
+	s := newSite(t, 1)
+	for range 3 {
+		s.must("mount", "--name", "once", "--rm", "-v", "/anon", s.lowers[0], s.mnt)
+		must(t, os.WriteFile(s.in("anon/f"), nil, 0o600))
+		s.must("umount", "once")
+	}
+	s.must("mount", "--name", "last", "--rm", "-v", "named:/n", s.lowers[0], s.mnt)
+	s.recorded("mount", "last")
+	s.recorded("volume", "named")
+	s.must("umount", "last")
 }
 
 // TestVolumeDriverIsMountedWhileUsed: the first use mounts, the last unmounts. What a killed

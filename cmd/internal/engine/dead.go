@@ -78,7 +78,7 @@ func (e *Engine) clearAndDrop(name string, s *State) error {
 	case err != nil || !r.Remove:
 		return err
 	}
-	return errors.Join(e.removeKept(name), e.removeAnonymous(r))
+	return errors.Join(e.removeKept(name), e.removeAnonymous(r), e.indexVolumes(anonymous(r)...))
 }
 
 // unmountDead unmounts the mount of s if it is still there and dead. No path

@@ -24,6 +24,11 @@ func (e *Engine) save(r *Record) error {
 		if _, err := os.Stat(e.config(r.Name)); err == nil {
 			return fail(ErrConflict, "mount "+r.Name, "%w: choose another with --name, or unionmount rm %s", errTaken, r.Name)
 		}
+		if r.Remove { // else its like would add up until somebody asks for a list
+			if err := e.dropGone(tx); err != nil {
+				return err
+			}
+		}
 		return e.put(tx, r)
 	})
 	if errors.Is(err, catalog.ErrRefused) {
@@ -127,22 +132,33 @@ func readRecord(name string, text []byte) *Record {
 }
 
 func (e *Engine) recordsIn(tx catalog.Tx) (all []*Record, err error) {
-	var gone []string
+	if err := e.dropGone(tx); err != nil {
+		return nil, err
+	}
 	err = tx.Each(kindMount, func(name string, text []byte) error {
-		if _, err := os.Stat(e.config(name)); errors.Is(err, fs.ErrNotExist) {
-			gone = append(gone, name)
-			return nil
-		}
 		all = append(all, readRecord(name, text))
 		return nil
 	})
+	return all, err
+}
+
+// dropGone drops the records of mounts that went with their end (--rm), and of their
+// anonymous volumes: a daemon doesn't open the catalogue.
+func (e *Engine) dropGone(tx catalog.Tx) error {
+	var gone []*Record
+	err := tx.Each(kindMount, func(name string, text []byte) error {
+		if _, err := os.Stat(e.config(name)); errors.Is(err, fs.ErrNotExist) {
+			gone = append(gone, readRecord(name, text))
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, name := range gone {
-		if err := tx.Delete(kindMount, name); err != nil {
-			return nil, err
+	for _, r := range gone {
+		if err := errors.Join(tx.Delete(kindMount, r.Name), e.indexEach(tx, anonymous(r))); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }

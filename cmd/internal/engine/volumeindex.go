@@ -78,18 +78,20 @@ func (e *Engine) indexVolumes(names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
-		for _, name := range names {
-			if _, err := e.indexVolume(tx, name, e.volumes().Stamp(name)); err != nil && !errors.Is(err, volumes.ErrNotFound) {
-				return err
-			}
-		}
-		return nil
-	})
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error { return e.indexEach(tx, names) })
 	if errors.Is(err, catalog.ErrRefused) {
 		return nil
 	}
 	return err
+}
+
+func (e *Engine) indexEach(tx catalog.Tx, names []string) error {
+	for _, name := range names {
+		if _, err := e.indexVolume(tx, name, e.volumes().Stamp(name)); err != nil && !errors.Is(err, volumes.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // indexVolume records one volume, or forgets one that isn't there.
