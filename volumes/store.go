@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/unionmount/unionmount/layers/sys"
@@ -173,22 +171,27 @@ func (s *Store) Get(name string) (Volume, error) {
 
 // Names lists the names of all volumes, sorted. What isn't a volume's name is left out.
 func (s *Store) Names() (names []string, err error) {
-	d, err := os.Open(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	all, err := d.Readdirnames(-1)
-	for _, n := range all {
-		if !strings.HasPrefix(n, ".") && CheckName(n) == nil {
-			names = append(names, n)
-		}
-	}
+	err = s.EachName(func(name string) { names = append(names, name) })
 	sort.Strings(names)
 	return names, err
+}
+
+// EachName calls visit for the name of each volume, in no order: to sort many takes as long as to read them.
+func (s *Store) EachName(visit func(name string)) error {
+	fd, err := sys.Open(s.dir, sys.O_RDONLY|sys.O_DIRECTORY)
+	if err == sys.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.dir, err)
+	}
+	err = sys.ReadDir(fd, func(e sys.Dirent) error {
+		if e.Name[0] != '.' && CheckName(e.Name) == nil {
+			visit(e.Name)
+		}
+		return nil
+	})
+	return errors.Join(err, sys.Close(fd))
 }
 
 // List reads all volumes from their directories, by name. One that can't be read is in the error and not in the list.

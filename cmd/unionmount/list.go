@@ -112,7 +112,7 @@ func (l *listing) printTo(out io.Writer, header []string, rows []row) error {
 	return printTemplate(out, l.format, values)
 }
 
-// printTable prints columns as tabwriter does, which takes 15 of the 85 ms that
+// printTable prints columns as tabwriter does, which takes half of the time that
 // listing 10,000 volumes takes with it.
 func printTable(out io.Writer, header []string, rows []row) error {
 	rows = append([]row{{columns: header}}, rows...)
@@ -122,20 +122,21 @@ func printTable(out io.Writer, header []string, rows []row) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c))
 		}
 	}
-	var errs []error
-	put := func(format string, values ...any) {
-		if _, err := fmt.Fprintf(out, format, values...); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	var line []byte
 	for _, r := range rows {
+		line = line[:0]
 		last := len(r.columns) - 1
 		for i, c := range r.columns[:last] {
-			put("%-*s  ", widths[i], c)
+			line = append(line, c...)
+			for n := utf8.RuneCountInString(c); n < widths[i]+2; n++ {
+				line = append(line, ' ')
+			}
 		}
-		put("%s\n", r.columns[last])
+		if _, err := out.Write(append(append(line, r.columns[last]...), '\n')); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func parseTemplate(format string) (*template.Template, error) {

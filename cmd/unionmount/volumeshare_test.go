@@ -169,45 +169,6 @@ func commitUntilKilled(t *testing.T, d *database, daemon int) (acknowledged int)
 	return acknowledged
 }
 
-// TestLsOfManyVolumes: 10,000 volumes are listed within three times the time of 10. It
-// compares the processors' time, the least of some runs: what else runs on the
-// machine delays the one command more than the other.
-func TestLsOfManyVolumes(t *testing.T) {
-	s := newSite(t, 1)
-	binary := plainBinary(t)
-	ls := make([]func() time.Duration, 2)
-	for i, n := range []int{10, 10_000} {
-		root := s.at(fmt.Sprint("root", n))
-		for k := range n {
-			dir := fmt.Sprintf("%s/volumes/vol%05d", root, k)
-			mkdir(t, dir+"/_data")
-			write(t, dir+"/options.json", `{"version": 1, "driver": "local", "createdAt": "2026-01-01T00:00:00Z", "labels": {"k": "v"}}`)
-		}
-		ls[i] = func() time.Duration {
-			cmd := command(t, binary, "--root", root, "volume", "ls")
-			out, err := cmd.Output()
-			if err != nil || strings.Count(string(out), "\n") != n+1 {
-				t.Fatalf("%d lines, want %d: %v", strings.Count(string(out), "\n"), n+1, err)
-			}
-			return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		}
-		ls[i]() // finds them
-	}
-	time.Sleep(50 * time.Millisecond) // the directory's time is past
-	ls[0]()
-	ls[1]()
-	took := []time.Duration{ls[0](), ls[1]()}
-	for range 15 {
-		for i := range ls {
-			took[i] = min(took[i], ls[i]())
-		}
-	}
-	t.Logf("10: %v, 10,000: %v", took[0], took[1])
-	if took[1] > 3*took[0] {
-		t.Errorf("10,000 volumes take %v, 10 take %v", took[1], took[0])
-	}
-}
-
 // TestManyVolumesCostLessThanBinds: what 100 volumes add to a mount is less than
 // 100 bind mounts by mount(8) take.
 func TestManyVolumesCostLessThanBinds(t *testing.T) {

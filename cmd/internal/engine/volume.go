@@ -79,6 +79,7 @@ func (e *Engine) RemoveVolume(name string, force bool) error {
 	if err != nil {
 		return blame("volume "+name, err)
 	}
+	e.dropList()
 	sweep, err := e.removeLocked(ctx, l, force, "")
 	err = errors.Join(err, l.Unlock())
 	if err == nil { // nobody sees the data any more: no lock is needed

@@ -78,8 +78,15 @@ func (e *Engine) indexVolumes(names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error { return e.indexEach(tx, names) })
+	err := catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) error {
+		err := e.indexEach(tx, names)
+		if err == nil {
+			e.writeList(tx, volumes.Stamp{})
+		}
+		return err
+	})
 	if errors.Is(err, catalog.ErrRefused) {
+		e.dropList()
 		return nil
 	}
 	return err
@@ -101,7 +108,7 @@ func (e *Engine) indexVolume(tx catalog.Tx, name string, stamp volumes.Stamp) (v
 		return v, cmp.Or(tx.Delete(kindVolume, name), err)
 	}
 	if err != nil {
-		return v, err
+		return v, cmp.Or(tx.Delete(kindVolume, name), err) // said each time
 	}
 	text, ok := volumeText(stamp, &v)
 	if !ok {
@@ -110,14 +117,19 @@ func (e *Engine) indexVolume(tx catalog.Tx, name string, stamp volumes.Stamp) (v
 	return v, tx.Put(kindVolume, name, text)
 }
 
-// listVolumes reads all volumes, by name, from the list if that still holds, else
-// from catalogue and directories. One that can't be read is in the error and not in the list.
+// listVolumes reads all volumes, by name, from catalogue and directories, and writes the list. One that can't be read is in the error and not in the list.
 func (e *Engine) listVolumes(tx catalog.Tx) (all []volumes.Volume, broken, err error) {
 	stamp := e.volumes().DirStamp()
 	all, broken, err = e.compareVolumes(tx)
-	if err == nil && broken == nil && stamp != (volumes.Stamp{}) && e.volumes().DirStamp() == stamp {
-		_ = e.writeList(stamp, all) // a read-only root, a full disk: the next listing takes longer
+	if err != nil {
+		return nil, nil, err
 	}
+	recorded := 0
+	err = tx.Each(kindVolume, func(string, []byte) error { recorded++; return nil })
+	if recorded != len(all) || broken != nil || e.volumes().DirStamp() != stamp {
+		stamp = volumes.Stamp{} // what isn't recorded is read each time
+	}
+	e.writeList(tx, stamp)
 	return all, broken, err
 }
 

@@ -89,8 +89,8 @@ func (e *Engine) allVolumes(brief bool) (all []volumes.Volume, broken, err error
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
-	if all, ok, err := e.readList(brief); ok || err != nil {
-		return all, nil, err
+	if all, broken, ok := e.readList(brief); ok {
+		return all, broken, nil
 	}
 	err = catalog.Update(e.Root, e.rebuild, func(tx catalog.Tx) (err error) {
 		all, broken, err = e.listVolumes(tx)

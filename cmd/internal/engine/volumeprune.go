@@ -109,6 +109,7 @@ func (e *Engine) pruneOne(name string, wanted func(*volumes.Volume) bool) (size 
 		size, err = e.volumes().Size(name)
 	}
 	if err == nil {
+		e.dropList()
 		sweep, err = e.removeLocked(ctx, l, false, "")
 	}
 	err = errors.Join(err, l.Unlock())
