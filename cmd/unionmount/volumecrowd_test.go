@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,8 @@ type crowd struct {
 	end  time.Time
 	mu   sync.Mutex
 	kept map[string][]string // volumes that nobody removes: the lines that were written to each; guarded by mu
+
+	killed int // daemons; guarded by mu
 }
 
 // member does one thing after another until the end.
@@ -37,7 +40,7 @@ func (c *crowd) member(id int, draw *rand.Rand) {
 		case 1:
 			c.allowed(s.cli("volume", "rm", volume), 3, 4)
 		case 2:
-			c.allowed(s.cli("volume", "prune", "-f"), 4)
+			c.allowed(s.cli("volume", "prune", "-f", "-a", "--filter", "label!=keep"), 4)
 		case 3:
 			c.allowed(s.cli("volume", "ls", "-q"))
 		case 4:
@@ -45,7 +48,7 @@ func (c *crowd) member(id int, draw *rand.Rand) {
 		case 5:
 			c.snapshot(fmt.Sprintf("kept%d", id%3), fmt.Sprintf("s%d", id))
 		default:
-			c.use(id, n, volume, at)
+			c.use(id, n, volume, at, draw.IntN(4) == 0)
 		}
 	}
 }
@@ -71,8 +74,9 @@ func (c *crowd) allowed(r result, codes ...int) bool {
 	return r.code == 0
 }
 
-// use mounts with three volumes: one that others remove, one that nobody does, an anonymous one.
-func (c *crowd) use(id, n int, volume, at string) {
+// use mounts with three volumes: one that others remove, one that nobody does, an anonymous one. kill: the
+// daemon has no end of its own. What was written to a volume is there all the same.
+func (c *crowd) use(id, n int, volume, at string, kill bool) {
 	s, t := c.s, c.s.t
 	kept := fmt.Sprintf("kept%d", id%3)
 	name := fmt.Sprintf("m%d-%d", id, n)
@@ -96,8 +100,42 @@ func (c *crowd) use(id, n int, volume, at string) {
 	c.mu.Lock()
 	c.kept[kept] = append(c.kept[kept], line)
 	c.mu.Unlock()
+	if kill {
+		c.kill(name)
+	}
 	c.allowed(s.cli("umount", name))
 	c.allowed(s.cli("rm", "-v", name))
+}
+
+// kill ends a daemon with kill -9.
+func (c *crowd) kill(name string) {
+	pid, err := strconv.Atoi(strings.TrimSpace(c.s.cli("inspect", "--format", "{{.Pid}}", name).stdout))
+	if err == nil {
+		err = unix.Kill(pid, unix.SIGKILL)
+	}
+	if err != nil {
+		c.s.t.Errorf("kill the daemon of %s: %v", name, err)
+		return
+	}
+	for end := time.Now().Add(patience); !ended(pid) && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	c.mu.Lock()
+	c.killed++
+	c.mu.Unlock()
+}
+
+// leases are those that are left, once the next use of their volumes has ended what a
+// killed daemon had and its umount didn't wait for.
+func (s *site) leases() []string {
+	s.t.Helper()
+	left, _ := filepath.Glob(s.root + "/volumes/*/leases/*")
+	for _, path := range left {
+		volume := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		s.must("volume", "snapshot", "create", volume, "next-use")
+		s.must("volume", "snapshot", "rm", volume+"@next-use")
+	}
+	left, _ = filepath.Glob(s.root + "/volumes/*/leases/*")
+	return left
 }
 
 // records names what the database has of a kind, as no command shows it: every listing
@@ -138,13 +176,13 @@ func (s *site) directories() (names []string) {
 	return names
 }
 
-// TestCrowd: 50 processes create, attach, detach, remove, prune and snapshot at random. At the
-// end database, directories and leases agree, and nothing is lost.
+// TestCrowd: 50 processes create, attach, detach, remove, prune (named volumes too) and snapshot at
+// random, and kill daemons. At the end database, directories and leases agree, and nothing is lost.
 func TestCrowd(t *testing.T) {
 	s := newSite(t, 1)
 	s.guard()
 	for i := range 3 {
-		s.must("volume", "create", fmt.Sprint("kept", i))
+		s.must("volume", "create", fmt.Sprint("kept", i), "--label", "keep")
 	}
 	length := 10 * time.Second
 	if os.Getenv("UNIONMOUNT_LONG") != "" {
@@ -176,7 +214,7 @@ func TestCrowd(t *testing.T) {
 	if again := s.volumes(); !slices.Equal(listed, again) {
 		t.Errorf("recover gives %v, before %v", again, listed)
 	}
-	if leases, _ := filepath.Glob(s.root + "/volumes/*/leases/*"); len(leases) > 0 {
+	if leases := s.leases(); len(leases) > 0 {
 		t.Errorf("leases are left: %v", leases)
 	}
 	s.noRests()
@@ -191,9 +229,9 @@ func TestCrowd(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d mounts", written)
-	if written == 0 {
-		t.Error("nobody mounted anything")
+	t.Logf("%d mounts, %d daemons killed", written, c.killed)
+	if written == 0 || c.killed == 0 {
+		t.Error("nobody mounted anything, or no daemon was killed")
 	}
 }
 
