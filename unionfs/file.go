@@ -1,76 +1,11 @@
 package unionfs
 
 import (
-	"sync"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/layers/sys"
 )
-
-// handle is one OPEN of the kernel's. It keeps the node's descriptors from
-// closing by age; on a volume's file it has a descriptor of its own.
-type handle struct {
-	node *node
-	own  *desc // of a volume's file; nil else; immutable
-
-	owners []uint64 // of locks taken through it; guarded by lockFiles.mu
-}
-
-// handles numbers the open ones.
-type handles struct {
-	mu   sync.Mutex
-	m    map[uint64]*handle // guarded by mu
-	next uint64             // guarded by mu
-}
-
-func (h *handles) init() { h.m = make(map[uint64]*handle) }
-
-func (h *handles) add(x *handle) uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.next++
-	h.m[h.next] = x
-	return h.next
-}
-
-func (h *handles) get(fh uint64) *handle {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.m[fh]
-}
-
-// nodes are those that have handles.
-func (h *handles) nodes() []*node {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := make([]*node, 0, len(h.m))
-	for _, x := range h.m {
-		all = append(all, x.node)
-	}
-	return all
-}
-
-func (h *handles) remove(fh uint64) *handle {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	x := h.m[fh]
-	delete(h.m, fh)
-	return x
-}
-
-// fileOf returns a descriptor of n's data to read or write through; the caller
-// releases it. A volume's file that a handle has open is that handle's.
-func (fs *FS) fileOf(n *node, fh uint64, hasFh, write bool) (*desc, error) {
-	if n.tree.shared && hasFh {
-		if h := fs.handles.get(fh); h != nil && h.own != nil && (!write || h.own.write) && (write || h.own.read) {
-			h.own.refs.Add(1)
-			return h.own, nil
-		}
-	}
-	return fs.file(n, write)
-}
 
 // Open answers ENOSYS where the kernel shall never ask again.
 func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
@@ -357,10 +292,7 @@ func (c *conn) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if !n.entry.Load().Upper || c.fs.cfg.Volatile && !n.tree.shared {
 		return fuse.OK
 	}
-	d, err := c.fs.fileOf(n, in.Fh, true, n.tree.writer != nil && !n.tree.shared && n.entry.Load().Data() == nil)
-	if err == sys.EACCES {
-		d, err = c.fs.fileOf(n, in.Fh, true, false)
-	}
+	d, err := c.fs.syncable(n, in.Fh)
 	if err != nil {
 		return c.fs.failed(n, "sync", err)
 	}

@@ -169,6 +169,26 @@ func commitUntilKilled(t *testing.T, d *database, daemon int) (acknowledged int)
 	return acknowledged
 }
 
+// TestSyncOfAFileOpenForWriting: a volume's file that is open for writing alone was opened once more for each
+// fsync(2), by its name: where the host had removed that, fsync failed.
+func TestSyncOfAFileOpenForWriting(t *testing.T) {
+	eachWay(t, func(t *testing.T, way string) {
+		s := newSite(t, 1)
+		s.mountVolumes(way, "vol:/v")
+		write(t, s.data("vol", "f"), "")
+		f, err := os.OpenFile(s.in("v/f"), os.O_WRONLY, 0)
+		must(t, err)
+		defer f.Close()
+		_, err = f.WriteString("row\n")
+		must(t, err)
+		must(t, f.Sync())
+		must(t, os.Remove(s.data("vol", "f")))
+		if err := f.Sync(); err != nil {
+			t.Errorf("fsync of a file that the host removed: %v", err)
+		}
+	})
+}
+
 // TestManyVolumesCostLessThanBinds: what 100 volumes add to a mount is less than
 // 100 bind mounts by mount(8) take.
 func TestManyVolumesCostLessThanBinds(t *testing.T) {
