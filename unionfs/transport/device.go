@@ -28,6 +28,7 @@ type device struct {
 	idle    chan struct{} // wakes one
 	resting atomic.Int32  // idle ones
 
+	crowded atomic.Int32  // so many fsyncs more call for help at once
 	watched atomic.Bool   // watch looks at waiting and taken
 	alarm   chan struct{} // wakes watch
 	over    chan struct{} // closed when the mount is gone
@@ -47,6 +48,8 @@ const (
 	// together is for how long a ring's FORGETs are left to gather: they are all that
 	// comes by the device then, and each would wake a processor.
 	together = 2 * time.Millisecond
+	// fsyncsCrowded is for how many fsyncs one that held others up, or took longer than a tick, is remembered.
+	fsyncsCrowded = 64
 	// keepWide is for how long an idle reader keeps the memory of big requests.
 	keepWide = 5 * time.Second
 )
@@ -174,6 +177,7 @@ func (d *device) watch() {
 			case d.waiting.Load():
 				pause *= 2
 			case d.taken.Load() == seen:
+				d.crowded.Store(fsyncsCrowded)
 				d.help()
 				pause = tick
 			default:
@@ -256,6 +260,19 @@ func (r *reader) take() bool {
 	}
 }
 
+// heldUp tells whether others may be while q is answered. A lone client that syncs again and again, as a database does,
+// would have two threads take turns, each to be woken, for nobody; if a disk takes as long as a tick, watch finds out.
+func (d *device) heldUp(q *request) bool {
+	if q.head.Opcode != opFsync {
+		return true
+	}
+	if d.crowded.Load() <= 0 {
+		return false
+	}
+	d.crowded.Add(-1)
+	return true
+}
+
 // rest waits to be called. The memory of big requests is given back, but not at once: another may come soon.
 func (r *reader) rest() bool {
 	if !r.wide {
@@ -280,7 +297,7 @@ func (r *reader) serve() {
 	if len(q.in) > bigData || q.head.Opcode == opRead && as[fuse.ReadIn](q).Size > bigData {
 		r.wide = true
 	}
-	if r.streak > busy || slow(q) {
+	if r.streak > busy || slow(q) && r.d.heldUp(q) {
 		r.streak = 0
 		r.d.help()
 	}
