@@ -247,7 +247,7 @@ func (r *runner) memoryOf(s scenario, p peer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.remove()) }()
-	if err := p.mount(site); err != nil {
+	if err := r.mount(p, site); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.unmount(site)) }()

@@ -60,27 +60,3 @@ func fileSystem(dir string) string {
 	}
 	return kind
 }
-
-const uringSwitch = "/sys/module/fuse/parameters/enable_uring"
-
-func uringEnabled() bool {
-	text, err := os.ReadFile(uringSwitch)
-	return err == nil && strings.HasPrefix(string(text), "Y")
-}
-
-// setUring turns FUSE over io_uring on or off for mounts made from now on. It
-// returns what puts it back: the switch is the whole system's.
-func setUring(on bool) (undo func() error, err error) {
-	was, err := os.ReadFile(uringSwitch)
-	if err != nil {
-		return nil, err
-	}
-	word := "N"
-	if on {
-		word = "Y"
-	}
-	if err := os.WriteFile(uringSwitch, []byte(word), 0); err != nil {
-		return nil, err
-	}
-	return func() error { return os.WriteFile(uringSwitch, was, 0) }, nil
-}

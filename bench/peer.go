@@ -11,12 +11,13 @@ type peer struct {
 	name  string
 	about string
 	// missing says why it can't be measured here; "" if it can.
-	missing func(*site) string
+	missing func(Config) string
 	// mount makes the tree and sets the site's view.
 	mount   func(*site) error
 	unmount func(*site) error
 	volume  bool // the client works in a volume: no layers, no copy-up
 	ours    bool
+	device  bool // mounted with io_uring off, also in a run that enables it
 	user    bool // mounted by a plain user: measured with a plain client only
 	slow    bool // left out of a quick run unless asked for
 }
@@ -45,7 +46,7 @@ func peers() []peer {
 		{"open", "unionmount --io open", "open", "", false},
 		{"user", "unionmount by a plain user", "auto", "", true},
 		{"volume-bind", "a volume of unionmount, bound", "auto", "bind", false},
-		{"volume-fuse", "a volume of unionmount, routed", "auto", "fuse", false},
+		{"volume-fuse", "a volume of unionmount, routed", "auto", "fuse", false}, // forwards locks: never by io_uring
 	} {
 		p := peer{name: w.name, about: w.about, ours: true, user: w.user, volume: w.way != "", mount: mountOurs(w.io, w.way, w.user)}
 		p.unmount = unmountOurs(w.user)
@@ -53,15 +54,33 @@ func peers() []peer {
 			p.missing = needs("fusermount3")
 		}
 		all = append(all, p)
+		if w.way == "" {
+			all = append(all, byDevice(p))
+		}
 	}
 	return all
 }
 
-func needs(programs ...string) func(*site) string {
-	return func(*site) string { return executable(programs...) }
+// byDevice is a peer of ours whose requests arrive by /dev/fuse while io_uring is on for the others. A quick run
+// has it of what the kernel caches only.
+func byDevice(p peer) peer {
+	p.slow = p.name != "cached"
+	p.name, p.about, p.device = p.name+"-device", p.about+", io_uring off", true
+	had := p.missing
+	p.missing = func(c Config) string {
+		if why := withoutUring(c); why != "" || had == nil {
+			return why
+		}
+		return had(c)
+	}
+	return p
 }
 
-func kernelOverlay(*site) string {
+func needs(programs ...string) func(Config) string {
+	return func(Config) string { return executable(programs...) }
+}
+
+func kernelOverlay(Config) string {
 	known, err := os.ReadFile("/proc/filesystems")
 	if err == nil && !strings.Contains(string(known), "\toverlay\n") {
 		return "the kernel has no overlayfs"

@@ -29,6 +29,7 @@ type Result struct {
 type Peer struct {
 	Name, About string
 	Missing     string `json:",omitempty"`
+	Transport   string `json:",omitempty"` // how requests reach the daemon of one of ours: io_uring or device
 }
 
 // Line is one workload by one kind of client.

@@ -23,7 +23,7 @@ type Config struct {
 	Users  bool           // each line as a plain user too
 	Count  bool           // count FUSE requests in a round of their own
 	Growth bool           // curves and memory as well
-	Uring  bool           // enable FUSE over io_uring while measuring, and put it back
+	Uring  bool           // enable FUSE over io_uring while measuring, but for the peers without it, and put it back
 	Log    func(format string, args ...any)
 }
 
@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Config) (res *Result, err error) {
 	if c.Uring {
 		undo, err := setUring(true)
 		if err != nil {
-			return nil, fmt.Errorf("enable FUSE over io_uring: %w", err)
+			return nil, err
 		}
 		defer func() { err = errors.Join(err, undo()) }()
 	}
@@ -133,7 +133,7 @@ func (r *runner) choosePeers() error {
 		}
 		known := Peer{Name: p.name, About: p.about}
 		if p.missing != nil {
-			known.Missing = p.missing(nil)
+			known.Missing = p.missing(r.Config)
 		}
 		r.result.Peers = append(r.result.Peers, known)
 		if known.Missing == "" {

@@ -20,6 +20,9 @@ func (r *Result) Table(w io.Writer) error {
 		if p.Missing != "" {
 			fmt.Fprintf(w, "left out: %s: %s\n", p.Name, p.Missing)
 		}
+		if p.Transport != "" {
+			fmt.Fprintf(w, "%s: requests by %s\n", p.Name, p.Transport)
+		}
 	}
 	for _, client := range []string{"root", "user"} {
 		if err := r.table(w, client); err != nil {

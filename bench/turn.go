@@ -66,7 +66,7 @@ func (r *runner) turn(s scenario, p peer, uid int, w watch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.remove()) }()
-	if err := p.mount(site); err != nil {
+	if err := r.mount(p, site); err != nil {
 		return r.refused(s, w, fmt.Errorf("mount: %w", err))
 	}
 	defer func() { err = errors.Join(err, p.unmount(site)) }()

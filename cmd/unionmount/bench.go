@@ -27,7 +27,8 @@ directory, the kernel's overlayfs, fuse-overlayfs and unionfs-fuse, as far as
 they are installed. Figures are medians; a peer's is its speed against overlayfs.
 
 The peers are: plain, overlayfs, fuse-overlayfs, unionfs-fuse, cached, open,
-volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user.`,
+volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
+--io-uring also cached-device, open-device and user-device, which go without.`,
 		Example: "  unionmount bench --quick\n  unionmount bench --only 'walk|create' --peer overlayfs --peer cached --output today.json\n  unionmount bench compare yesterday.json today.json",
 		Args:    cobra.NoArgs,
 		RunE: func(_ *cobra.Command, _ []string) (err error) {
@@ -51,7 +52,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user.`,
 	f.BoolVar(&cfg.Users, "users", false, "each line also as a plain user, and the unions that a plain user mounted")
 	f.BoolVar(&cfg.Count, "requests", true, "count FUSE requests by kind, in a round of their own")
 	f.BoolVar(&cfg.Growth, "growth", false, "how it grows with layers, names, sizes and clients, and the daemon's memory")
-	f.BoolVar(&cfg.Uring, "io-uring", false, "enable FUSE over io_uring for the time of the run (a switch of the whole system)")
+	f.BoolVar(&cfg.Uring, "io-uring", false, "enable FUSE over io_uring for the time of the run (a switch of the whole system); the -device peers go without")
 	f.StringVar(&cfg.Dir, "dir", "", "work below this directory, on the file system to measure (default /var/tmp)")
 	f.StringVar(&format, "format", "table", "table or json")
 	f.StringVar(&output, "output", "", "save the result in this file, for bench compare")

@@ -59,3 +59,36 @@ func TestBench(t *testing.T) {
 		t.Errorf("compared with itself: %s", r)
 	}
 }
+
+// TestBenchUring: io_uring on and off are two peers of one run, and the switch is as before after it.
+func TestBenchUring(t *testing.T) {
+	uringSwitch(t, "N")
+	s := newSite(t, 0)
+	work := filepath.Join(s.dir, "work-here")
+	must(t, os.Mkdir(work, 0o755))
+	bench := func(flags ...string) map[string]string {
+		t.Helper()
+		var r struct {
+			Peers []struct{ Name, Missing, Transport string }
+		}
+		out := s.must(append([]string{"bench", "--quick", "--rounds", "1", "--only", "^stat$", "--dir", work, "--requests=false", "--format", "json",
+			"--peer", "overlayfs", "--peer", "cached", "--peer", "cached-device"}, flags...)...)
+		must(t, json.Unmarshal([]byte(out), &r))
+		ways := map[string]string{}
+		for _, p := range r.Peers {
+			ways[p.Name] = p.Transport + p.Missing
+		}
+		return ways
+	}
+	if ways := bench("--io-uring"); ways["cached"] != "io_uring" || ways["cached-device"] != "device" {
+		t.Errorf("requests came by %v", ways)
+	}
+	now, err := os.ReadFile("/sys/module/fuse/parameters/enable_uring")
+	must(t, err)
+	if string(now) != "N\n" {
+		t.Errorf("the switch is %q after the run", now)
+	}
+	if ways := bench(); ways["cached"] != "device" || !strings.Contains(ways["cached-device"], "--io-uring") {
+		t.Errorf("without the flag: %v", ways)
+	}
+}
