@@ -92,8 +92,7 @@ func (r *runner) growth(ctx context.Context) error {
 }
 
 func (r *runner) pointRound(ctx context.Context, at curvePoint, round int, cells map[string]*Cell) error {
-	for i := range r.peers {
-		p := r.peers[(i+round)%len(r.peers)]
+	for _, p := range order(r.peers, round) {
 		if p.user || p.volume {
 			continue
 		}

@@ -235,14 +235,27 @@ func (r *runner) judge(s scenario) {
 	}
 }
 
-// round lets each peer have its turn at a scenario; another begins each time.
+// order is how the peers take turns in a round: backwards in each odd one, and another begins after two,
+// so that nobody always follows the same other.
+func order(peers []peer, round int) []peer {
+	n := len(peers)
+	turns := make([]peer, 0, n)
+	for i := range n {
+		turns = append(turns, peers[(i+round/2)%n])
+	}
+	if round%2 == 1 {
+		slices.Reverse(turns)
+	}
+	return turns
+}
+
+// round lets each peer have its turn at a scenario.
 func (r *runner) round(ctx context.Context, s scenario, round int) error {
 	for _, uid := range r.clients() {
-		for i := range r.peers {
+		for _, p := range order(r.peers, round) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			p := r.peers[(i+round)%len(r.peers)]
 			if p.user && uid != plainUser {
 				continue
 			}

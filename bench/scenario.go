@@ -52,6 +52,9 @@ func scenarios() []scenario {
 			{line: "stat", kind: KindMetadata, run: statAgain},
 			{line: "open and close", kind: KindMetadata, run: openClose},
 		}},
+		{name: "walk, layers warm", tree: sourceTree, phases: []phase{
+			{line: "first walk, layers warm", kind: KindMetadata, run: walk},
+		}},
 		{name: "read", tree: sourceTree, quick: true, phases: []phase{
 			{line: "read small files, first", kind: KindMetadata, before: find, run: readAll},
 			{line: "read small files, again", kind: KindMetadata, run: readAll},

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -113,5 +115,24 @@ func give(dir string, uid int) error {
 			return err
 		}
 		return os.Lchown(p, uid, uid)
+	})
+}
+
+// readTree reads all that a tree holds.
+func readTree(dir string) error {
+	buf := make([]byte, 1<<20)
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if _, err := d.Info(); err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, buf)
+		return errors.Join(err, f.Close())
 	})
 }

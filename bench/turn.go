@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -66,6 +67,9 @@ func (r *runner) turn(s scenario, p peer, uid int, w watch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.remove()) }()
+	if err := r.warm(s, p, site); err != nil {
+		return err
+	}
 	if err := r.mount(p, site); err != nil {
 		return r.refused(s, w, fmt.Errorf("mount: %w", err))
 	}
@@ -76,6 +80,30 @@ func (r *runner) turn(s scenario, p peer, uid int, w watch) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.end()) }()
 	return r.phases(s, p, site, c, w)
+}
+
+// warm brings the layers, or the plain copy, into the page and inode caches before a mount: else the first peer of
+// a round would read them from the disk for all that follow. A cold line drops what is cached, for all alike.
+func (r *runner) warm(s scenario, p peer, site *site) error {
+	first := slices.IndexFunc(s.phases, func(ph phase) bool { return r.has(ph, p) })
+	if first < 0 || s.phases[first].cold {
+		return nil
+	}
+	dirs := site.lowers
+	if p.volume || p.name == Plain {
+		dirs = []string{site.flat}
+	}
+	for _, dir := range dirs {
+		if err := readTree(dir); err != nil {
+			return fmt.Errorf("warm the layers: %w", err)
+		}
+	}
+	return nil
+}
+
+// has tells whether a phase is run on a peer.
+func (r *runner) has(ph phase, p peer) bool {
+	return !(ph.lower && (p.volume || p.name == Plain) || ph.slow && r.Quick)
 }
 
 // refused notes a peer that can't be mounted over these layers on each of its lines: the others go on.
@@ -93,7 +121,7 @@ func (r *runner) refused(s scenario, w watch, why error) error {
 
 func (r *runner) phases(s scenario, p peer, site *site, c *process, w watch) error {
 	for i, ph := range s.phases {
-		if ph.lower && (p.volume || p.name == Plain) || ph.slow && r.Quick {
+		if !r.has(ph, p) {
 			continue
 		}
 		if err := settle(site.dir); err != nil {
