@@ -19,6 +19,7 @@ type Result struct {
 	Binary  string // what the measured unionmount says of its version
 	Machine Machine
 	Quick   bool
+	Against string `json:",omitempty"` // the peer that was asked for to compare with
 	Peers   []Peer
 	Lines   []*Line
 	Curves  []*Curve `json:",omitempty"`

@@ -13,22 +13,28 @@ import (
 
 // Config says what to measure. Only Binary must be given.
 type Config struct {
-	Binary string         // the unionmount to measure
-	Dir    string         // where to work; default: the system's directory for temporary files that is no tmpfs
-	Quick  bool           // small trees, few rounds: under two minutes
-	Rounds int            // of each line, at least; 0: 5, of a quick run 3
-	Time   time.Duration  // no round of the lines begins that would end later; 0: no limit, of a quick run quickTime
-	Peers  []string       // names; empty: all
-	Only   *regexp.Regexp // lines whose name matches; nil: all
-	Users  bool           // each line as a plain user too
-	Count  bool           // count FUSE requests in a round of their own
-	Growth bool           // curves and memory as well
-	Uring  bool           // enable FUSE over io_uring while measuring, but for the peers without it, and put it back
-	Log    func(format string, args ...any)
+	Binary  string         // the unionmount to measure
+	Dir     string         // where to work; default: the system's directory for temporary files that is no tmpfs
+	Quick   bool           // small trees, few rounds: under two minutes
+	Rounds  int            // of each line, at least; 0: 5, of a quick run 3
+	Time    time.Duration  // no round of the lines begins that would end later; 0: no limit, of a quick run quickTime
+	Peers   []string       // names; empty: all
+	Against string         // the peer that ratios are against; default: overlayfs, or what there is instead
+	Only    *regexp.Regexp // lines whose name matches; nil: all
+	Users   bool           // each line as a plain user too
+	Count   bool           // count FUSE requests in a round of their own
+	Growth  bool           // curves and memory as well
+	Uring   bool           // enable FUSE over io_uring while measuring, but for the peers without it, and put it back
+	Log     func(format string, args ...any)
 }
 
 // ErrNoRoot is why a benchmark doesn't start.
 var ErrNoRoot = errors.New("needs root: it mounts kernel overlays and drops caches")
+
+// Misuse is an error in what was asked for.
+type Misuse struct{ error }
+
+func misuse(format string, args ...any) error { return Misuse{fmt.Errorf(format, args...)} }
 
 // runner is one run.
 type runner struct {
@@ -123,7 +129,7 @@ func (c Config) prepare() (*runner, error) {
 func (r *runner) choosePeers() error {
 	for _, want := range r.Peers {
 		if !slices.ContainsFunc(peers(), func(p peer) bool { return p.name == want }) {
-			return fmt.Errorf("no peer %q", want)
+			return misuse("no peer %q", want)
 		}
 	}
 	for _, p := range peers() {
@@ -141,6 +147,10 @@ func (r *runner) choosePeers() error {
 		} else {
 			r.Log("%s is left out: %s", p.name, known.Missing)
 		}
+	}
+	r.result.Against = r.Against
+	if r.Against != "" && r.result.reference() != r.Against {
+		return misuse("--against %s: no peer of this run: name it with --peer too, if it is there and is installed", r.Against)
 	}
 	return nil
 }
@@ -188,7 +198,7 @@ func (r *runner) lines(ctx context.Context) error {
 		}
 	}
 	if len(chosen) == 0 {
-		return errors.New("no line has such a name")
+		return misuse("--only: no line has such a name")
 	}
 	began := time.Now()
 	for round := range 3 * r.Rounds {
@@ -225,10 +235,11 @@ func (r *runner) wanted(s scenario) bool {
 // judge marks the lines of a scenario that are not known well yet.
 func (r *runner) judge(s scenario) {
 	r.moreOf[s.name] = false
+	ref := r.result.reference()
 	for _, p := range s.phases {
 		for _, l := range r.result.Lines {
 			if l.Name == p.line {
-				l.Noisy = l.unsure(Overlay)
+				l.Noisy = l.unsure(ref)
 				r.moreOf[s.name] = r.moreOf[s.name] || l.Noisy
 			}
 		}

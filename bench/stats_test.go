@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"math"
 	"os"
 	"os/exec"
@@ -59,6 +60,37 @@ func TestUnsure(t *testing.T) {
 	shaky := lineOf("x", map[string][]float64{Overlay: {10, 10, 10}, "cached": {5, 10, 20}})
 	if steady.unsure(Overlay) || !shaky.unsure(Overlay) {
 		t.Error("noise is not told from what is steady")
+	}
+}
+
+// TestReference: noise and ratios are against the peer that was asked for, or against what there is.
+func TestReference(t *testing.T) {
+	for _, c := range []struct {
+		against, want string
+		peers         []Peer
+	}{
+		{"", Overlay, []Peer{{Name: Plain}, {Name: Overlay}, {Name: "cached"}}},
+		{"cached", "cached", []Peer{{Name: Plain}, {Name: Overlay}, {Name: "cached"}}},
+		{"", Plain, []Peer{{Name: Plain}, {Name: Overlay, Missing: "none"}, {Name: "cached"}}},
+		{"", "open", []Peer{{Name: "cached", Missing: "none"}, {Name: "open"}, {Name: "user"}}},
+		{"", "", nil},
+	} {
+		if got := (&Result{Against: c.against, Peers: c.peers}).reference(); got != c.want {
+			t.Errorf("against %q of %v: %s, want %s", c.against, c.peers, got, c.want)
+		}
+	}
+	r := &runner{Config: Config{Peers: []string{"plain", "cached"}, Against: "cached"}, result: &Result{}, moreOf: map[string]bool{}}
+	if err := r.choosePeers(); err != nil {
+		t.Fatal(err)
+	}
+	r.result.Lines = []*Line{lineOf("x", map[string][]float64{"plain": {10, 10, 10}, "cached": {5, 10, 20}})}
+	r.judge(scenario{name: "s", phases: []phase{{line: "x"}}})
+	if !r.moreOf["s"] || !r.result.Lines[0].Noisy {
+		t.Error("noise against a peer other than overlayfs is not seen")
+	}
+	r.Against = "open"
+	if err := r.choosePeers(); !errors.As(err, new(Misuse)) {
+		t.Errorf("against one that is not measured: %v", err)
 	}
 }
 

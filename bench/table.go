@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 )
 
-// Table prints the result for people: times of kernel overlayfs, and how many
-// times faster than it each peer is. What is within noise has a ~.
+// Table prints the result for people: times of the peer compared with, and how many
+// times faster than it each other is. What is within noise has a ~.
 func (r *Result) Table(w io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(w, "%s\n%s, %d CPUs, Linux %s, %s, FUSE over io_uring %s; %s\n", r.Binary, m.CPU, m.CPUs, m.Kernel, m.FileSystem,
@@ -48,13 +48,18 @@ func onOff(on bool) string {
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
 
-// reference is the peer that ratios are against: overlayfs, or what there is instead.
+// reference is the peer that ratios are against: who was asked for, else overlayfs or what there is instead.
 func (r *Result) reference() string {
-	for _, want := range []string{Overlay, Plain} {
-		for _, p := range r.Peers {
-			if p.Name == want && p.Missing == "" {
-				return want
-			}
+	wanted := []string{Overlay, Plain}
+	if r.Against != "" {
+		wanted = []string{r.Against}
+	}
+	for _, p := range r.Peers {
+		wanted = append(wanted, p.Name)
+	}
+	for _, want := range wanted {
+		if slices.ContainsFunc(r.Peers, func(p Peer) bool { return p.Name == want && p.Missing == "" }) {
+			return want
 		}
 	}
 	return ""

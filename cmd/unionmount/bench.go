@@ -24,7 +24,8 @@ func benchCommand() *cobra.Command {
 		Short: "Measure this machine: unionmount against the kernel's overlayfs and other unions",
 		Long: `Measure unionmount, each in turn and all in the same rounds, against a plain
 directory, the kernel's overlayfs, fuse-overlayfs and unionfs-fuse, as far as
-they are installed. Figures are medians; a peer's is its speed against overlayfs.
+they are installed. Figures are medians; a peer's is its speed against overlayfs,
+or against the one that --against names.
 
 The peers are: plain, overlayfs, fuse-overlayfs, unionfs-fuse, cached, open,
 volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
@@ -48,6 +49,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
 	f.IntVar(&cfg.Rounds, "rounds", 0, "rounds of each line at least (default 5; quick 3); noisy lines get more")
 	f.DurationVar(&cfg.Time, "time", 0, "begin no round that would end later than this, such as 30m (default: no limit; quick 100s)")
 	f.StringArrayVar(&cfg.Peers, "peer", nil, "measure this peer only; repeatable")
+	f.StringVar(&cfg.Against, "against", "", "the peer that ratios, and what is noise, are against (default overlayfs)")
 	f.StringVar(&only, "only", "", "measure only lines that match this regular expression")
 	f.BoolVar(&cfg.Users, "users", false, "each line also as a plain user, and the unions that a plain user mounted")
 	f.BoolVar(&cfg.Count, "requests", true, "count FUSE requests by kind, in a round of their own")
@@ -76,6 +78,9 @@ func runBench(cfg bench.Config, format, output, report string) error {
 	r, err := bench.Run(ctx, cfg)
 	if errors.Is(err, bench.ErrNoRoot) {
 		return &engine.Error{What: "bench", Kind: engine.ErrUnsupported, Why: err}
+	}
+	if errors.As(err, new(bench.Misuse)) {
+		return usage(err)
 	}
 	if err != nil {
 		return &engine.Error{What: "bench", Why: err}
