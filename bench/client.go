@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,8 +25,15 @@ type client struct {
 	Scratch  string // beside it, on the same file system
 	Scale    float64
 	Runtime  time.Duration // of a line that runs for a time
+	Lay      bool          // requests are counted: fio makes its files before
 
 	seen []string // files found by an earlier phase
+}
+
+// order is what a client is told: to prepare a phase or to do it.
+type order struct {
+	Phase   int
+	Prepare bool `json:",omitempty"`
 }
 
 // outcome is what one phase did.
@@ -50,23 +58,35 @@ func Client() int {
 	}
 	s, ok := scenarioNamed(c.Scenario)
 	for ok && in.Scan() {
-		var i int
-		if err := json.Unmarshal(in.Bytes(), &i); err != nil || i >= len(s.phases) {
+		var told order
+		if err := json.Unmarshal(in.Bytes(), &told); err != nil || told.Phase >= len(s.phases) {
 			return 2
 		}
-		if err := out.Encode(c.do(s.phases[i])); err != nil {
+		do := c.do
+		if told.Prepare {
+			do = c.prepare
+		}
+		if err := out.Encode(do(s.phases[told.Phase])); err != nil {
 			return 1
 		}
 	}
 	return 0
 }
 
-func (c *client) do(p phase) (o outcome) {
+func (c *client) prepare(p phase) (o outcome) {
+	var err error
 	if p.before != nil {
-		if err := p.before(c); err != nil {
-			return outcome{Err: "prepare: " + err.Error()}
-		}
+		err = p.before(c)
+	} else if p.fio != "" && c.Lay {
+		_, err = c.runFio(p.fio, "--create_only=1")
 	}
+	if err != nil {
+		o.Err = err.Error()
+	}
+	return o
+}
+
+func (c *client) do(p phase) (o outcome) {
 	start := time.Now()
 	var err error
 	if p.fio != "" {
@@ -91,14 +111,16 @@ type process struct {
 	out *json.Decoder
 }
 
-// startClient starts a client as uid.
-func startClient(binary string, uid int, c client) (*process, error) {
-	cmd := exec.Command(binary, ClientArg)
+// startClient starts a client as uid. It and what it started are killed when ctx ends: they are a group of their own.
+func startClient(ctx context.Context, binary string, uid int, c client) (*process, error) {
+	cmd := exec.CommandContext(ctx, binary, ClientArg)
 	cmd.Dir = c.Scratch
 	cmd.Env = append(os.Environ(), "HOME="+c.Scratch, "GOMAXPROCS=2")
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	if uid != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential(uid)}
+		cmd.SysProcAttr.Credential = credential(uid)
 	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -115,17 +137,26 @@ func startClient(binary string, uid int, c client) (*process, error) {
 	return p, json.NewEncoder(in).Encode(c)
 }
 
-// phase has the client run one phase.
-func (p *process) phase(i int) (outcome, error) {
-	if err := json.NewEncoder(p.in).Encode(i); err != nil {
-		return outcome{}, err
+// ask has the client do something.
+func (p *process) ask(what order) (outcome, error) {
+	if err := json.NewEncoder(p.in).Encode(what); err != nil {
+		return outcome{}, fmt.Errorf("the client is gone: %w", err)
 	}
 	var o outcome
 	err := p.out.Decode(&o)
-	if err == nil && o.Err != "" {
+	if err != nil {
+		err = fmt.Errorf("the client is gone: %w", err)
+	} else if o.Err != "" {
 		err = errors.New(o.Err)
 	}
 	return o, err
 }
 
-func (p *process) end() error { return errors.Join(p.in.Close(), p.cmd.Wait()) }
+// end ends the client; how it ends says nothing more if it failed already.
+func (p *process) end(failed bool) error {
+	err := errors.Join(p.in.Close(), p.cmd.Wait())
+	if failed {
+		return nil
+	}
+	return err
+}

@@ -32,24 +32,32 @@ type direction struct {
 
 // fio runs a job file. An operation is one read or write; the time is fio's own.
 func (c *client) fio(p phase) (outcome, error) {
-	text, err := jobs.ReadFile("jobs/" + p.fio + ".fio")
+	text, err := c.runFio(p.fio, "--output-format=json")
 	if err != nil {
 		return outcome{}, err
 	}
-	job := filepath.Join(c.Scratch, p.fio+".fio")
-	if err := os.WriteFile(job, text, 0o644); err != nil {
-		return outcome{}, err
+	return readReport(text)
+}
+
+func (c *client) runFio(name, flag string) ([]byte, error) {
+	text, err := jobs.ReadFile("jobs/" + name + ".fio")
+	if err != nil {
+		return nil, err
 	}
-	cmd := exec.Command("fio", "--output-format=json", job)
+	job := filepath.Join(c.Scratch, name+".fio")
+	if err := os.WriteFile(job, text, 0o644); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("fio", flag, job)
 	cmd.Dir = c.Scratch
 	cmd.Env = append(os.Environ(), "DIR="+c.Dir, fmt.Sprintf("RUNTIME=%dms", c.Runtime.Milliseconds()),
 		fmt.Sprintf("QUARTER=%d", int64(dataBytes*c.Scale)/4))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return outcome{}, fmt.Errorf("fio: %w: %s%s", err, stderr.Bytes(), stdout.Bytes())
+		return nil, fmt.Errorf("fio: %w: %s%s", err, stderr.Bytes(), stdout.Bytes())
 	}
-	return readReport(stdout.Bytes())
+	return stdout.Bytes(), nil
 }
 
 func readReport(text []byte) (o outcome, err error) {

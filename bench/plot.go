@@ -112,7 +112,7 @@ func (c *Curve) plot() (template.HTML, error) {
 	for i, peer := range c.peers() {
 		var at plotter.XYs
 		for _, point := range c.Points {
-			if cell := point.Cells[peer]; cell != nil && len(cell.NsPerOp) > 0 {
+			if cell := point.Cells[peer]; cell != nil && cell.Error == "" && len(cell.NsPerOp) > 0 {
 				at = append(at, plotter.XY{X: point.X, Y: cell.Time().Center})
 			}
 		}

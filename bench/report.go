@@ -48,7 +48,7 @@ func (r *Result) Report(dir string) (err error) {
 	}
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"mib":     func(n int64) string { return fmt.Sprintf("%.1f MiB", mib(n)) },
-		"perFile": func(m Memory) string { return fmt.Sprintf("%.0f", float64(m.Known-m.Idle)/float64(m.Files)) },
+		"perFile": func(m Memory) string { return fmt.Sprintf("%.0f", m.PerFile()) },
 	}).Parse(reportHTML)
 	if err != nil {
 		return err
@@ -104,10 +104,7 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		if l.Client != client {
 			continue
 		}
-		row := pageRow{Name: l.Name, Cells: []pageCell{{Text: "-"}}}
-		if c := l.Cells[ref]; c != nil && len(c.NsPerOp) > 0 {
-			row.Cells[0].Text = duration(c.Time().Center)
-		}
+		row := pageRow{Name: l.Name, Cells: []pageCell{{Text: l.timeWord(ref)}}}
 		for _, n := range t.Head[1:] {
 			row.Cells = append(row.Cells, l.pageCell(n, ref))
 		}

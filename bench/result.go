@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
-const resultVersion = 1
+const resultVersion = 2
 
 // Result is one run of the benchmark: what is saved, printed, drawn and compared.
 type Result struct {
@@ -24,6 +25,28 @@ type Result struct {
 	Lines   []*Line
 	Curves  []*Curve `json:",omitempty"`
 	Memory  []Memory `json:",omitempty"`
+	// Failures are what peers could not do; LeftOut what nobody was asked to do.
+	Failures []Absence `json:",omitempty"`
+	LeftOut  []Absence `json:",omitempty"`
+}
+
+// Absence is a line that has no figure, and why.
+type Absence struct {
+	Line   string
+	Peer   string `json:",omitempty"` // "": all
+	Client string `json:",omitempty"`
+	Why    string
+}
+
+func (a Absence) String() string {
+	of := a.Line
+	if a.Peer != "" {
+		of += " on " + a.Peer
+	}
+	if a.Client != "" {
+		of += " as " + a.Client
+	}
+	return of + ": " + strings.Join(strings.Fields(a.Why), " ")
 }
 
 // Peer is one contender; Missing says why it could not take part.
@@ -50,7 +73,7 @@ type Cell struct {
 	Requests map[string]float64 `json:",omitempty"` // FUSE requests an operation, by kind; counted apart from the timing
 	Lost     bool               `json:",omitempty"` // some requests were not counted: the figures are too low
 	Fio      json.RawMessage    `json:",omitempty"` // fio's own report of the last round
-	Error    string             `json:",omitempty"`
+	Error    string             `json:",omitempty"` // it failed in some round: the rounds before count no more
 }
 
 // Curve is how a line grows with something.
@@ -67,10 +90,15 @@ type Point struct {
 
 // Memory is what a peer's daemon holds for the files that the kernel knows.
 type Memory struct {
-	Peer                  string
-	Files                 int64
-	Idle, Known, Forgiven int64 // bytes of RSS: just mounted, after a walk, a while after the kernel forgot
+	Peer string
+	// Files known after the first few requests, and after a walk of all.
+	BaseFiles, Files int64
+	// Bytes of RSS: just mounted, after those few, after the walk, a while after the kernel forgot.
+	Idle, Base, Known, Forgiven int64
 }
+
+// PerFile is the bytes for each file known beyond those few.
+func (m Memory) PerFile() float64 { return float64(m.Known-m.Base) / float64(m.Files-m.BaseFiles) }
 
 // line finds or makes a line.
 func (r *Result) line(name, kind, client string) *Line {
@@ -89,6 +117,9 @@ func (l *Line) cell(peer string) *Cell {
 	}
 	return l.Cells[peer]
 }
+
+// empty tells that a peer was never asked.
+func (c *Cell) empty() bool { return c == nil || len(c.NsPerOp) == 0 && c.Error == "" }
 
 // note adds what one round measured.
 func (c *Cell) note(round int, o outcome) {

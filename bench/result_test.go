@@ -22,7 +22,7 @@ func sample() *Result {
 			{1, lineOf("", map[string][]float64{Overlay: {10}, "cached": {12}}).Cells},
 			{100, lineOf("", map[string][]float64{Overlay: {20}, "cached": {13}}).Cells},
 		}}},
-		Memory: []Memory{{Peer: "cached", Files: 1000, Idle: 10 << 20, Known: 11 << 20, Forgiven: 10 << 20}},
+		Memory: []Memory{{Peer: "cached", BaseFiles: 100, Files: 1100, Idle: 9 << 20, Base: 10 << 20, Known: 11 << 20, Forgiven: 10 << 20}},
 	}
 	r.Lines[1].Cells["cached"].Requests = map[string]float64{"LOOKUP": 1, "MKNOD": 1, "WRITE": 0.5}
 	return r

@@ -46,6 +46,10 @@ type runner struct {
 	tracer *tracer
 	sites  int
 	moreOf map[string]bool // scenarios that get another round
+	failed map[place]int   // from which phase on a peer doesn't do a scenario any more
+	clock  *clock
+	// tracing: requests are being counted.
+	tracing bool
 }
 
 // made is a tree on disk.
@@ -54,7 +58,8 @@ type made struct {
 	flat   string
 }
 
-// Run measures. It leaves nothing behind, also when it fails or ctx ends.
+// Run measures. It leaves nothing behind, also when it fails or ctx ends; what it measured until then it returns.
+// What peers could not do is no error, but stands in the result.
 func Run(ctx context.Context, c Config) (res *Result, err error) {
 	if os.Geteuid() != 0 {
 		return nil, ErrNoRoot
@@ -72,17 +77,37 @@ func Run(ctx context.Context, c Config) (res *Result, err error) {
 		defer func() { err = errors.Join(err, undo()) }()
 	}
 	r.result.Machine = thisMachine(r.dir)
-	start := time.Now()
-	if err := r.lines(ctx); err != nil {
-		return nil, err
+	err = r.measure(ctx)
+	r.result.Took = time.Since(r.clock.began).Round(time.Second)
+	return r.result, err
+}
+
+// measure measures until all is done or the run's time is over.
+func (r *runner) measure(ctx context.Context) error {
+	chosen := r.chosen()
+	if len(chosen) == 0 && !(r.Growth && r.anyGrowth()) {
+		return misuse("--only: no line has such a name")
 	}
-	if c.Growth {
-		if err := r.growth(ctx); err != nil {
-			return nil, err
-		}
+	if r.Time > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadlineCause(ctx, r.clock.began.Add(r.Time), errNoTime)
+		defer stop()
 	}
-	r.result.Took = time.Since(start).Round(time.Second)
-	return r.result, nil
+	err := r.lines(ctx, chosen)
+	if err == nil {
+		err = r.count(ctx, chosen)
+	}
+	if err == nil && r.Growth {
+		err = r.growth(ctx)
+	}
+	r.unmeasured(chosen)
+	if r.Growth {
+		r.unmeasuredGrowth()
+	}
+	if errors.Is(context.Cause(ctx), errNoTime) {
+		return nil
+	}
+	return err
 }
 
 func (c Config) prepare() (*runner, error) {
@@ -98,6 +123,7 @@ func (c Config) prepare() (*runner, error) {
 	if c.Time == 0 && c.Quick {
 		c.Time = quickTime
 	}
+	clock := newClock(c.Time)
 	if c.Dir == "" {
 		c.Dir = "/var/tmp" // /tmp is often a tmpfs
 	}
@@ -111,14 +137,14 @@ func (c Config) prepare() (*runner, error) {
 	if err := spread(dir); err != nil {
 		c.Log("%v", err)
 	}
-	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{},
+	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{}, failed: map[place]int{}, clock: clock,
 		result: &Result{Version: resultVersion, Started: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, Binary: versionOf(c.Binary)}}
 	if err := r.choosePeers(); err != nil {
 		return nil, errors.Join(err, r.clear())
 	}
 	if c.Count {
 		if r.tracer, err = newTracer(filepath.Join(r.dir, "trace")); err != nil {
-			c.Log("requests are not counted: %v", err)
+			r.leave(Absence{Line: "requests", Why: err.Error()})
 			r.tracer = nil
 		}
 	}
@@ -186,50 +212,53 @@ func (r *runner) clients() []int {
 	return []int{0}
 }
 
-// quickTime leaves a quick run of two minutes the time to count requests.
-const quickTime = 100 * time.Second
+// quickTime leaves a quick run of two minutes the time to clear up.
+const quickTime = 105 * time.Second
 
 // lines measures every scenario, and those that came out noisy once more.
-func (r *runner) lines(ctx context.Context) error {
-	var chosen []scenario
+func (r *runner) lines(ctx context.Context, chosen []scenario) error {
+	for round := range 3 * r.Rounds {
+		did := false
+		for _, s := range chosen {
+			if round >= r.Rounds && !r.moreOf[s.name] || !r.clock.fits(s.name, r.linesPart()) {
+				continue
+			}
+			did = true
+			done := r.clock.measure(s.name)
+			if err := r.round(ctx, s, round); err != nil {
+				return err
+			}
+			done()
+			r.judge(s)
+		}
+		if !did {
+			break
+		}
+	}
+	return nil
+}
+
+// chosen is every scenario of this run.
+func (r *runner) chosen() (chosen []scenario) {
 	for _, s := range scenarios() {
 		if r.wanted(s) {
 			chosen = append(chosen, s)
 		}
 	}
-	if len(chosen) == 0 {
-		return misuse("--only: no line has such a name")
-	}
-	began := time.Now()
-	for round := range 3 * r.Rounds {
-		start, did := time.Now(), false
-		for _, s := range chosen {
-			if round >= r.Rounds && !r.moreOf[s.name] {
-				continue
-			}
-			did = true
-			if err := r.round(ctx, s, round); err != nil {
-				return err
-			}
-			r.judge(s)
-		}
-		late := r.Time > 0 && time.Since(began)+time.Since(start) > r.Time // another like this one would end too late
-		if !did || late {
-			break
-		}
-	}
-	return r.count(ctx, chosen)
+	return chosen
 }
 
 func (r *runner) wanted(s scenario) bool {
-	if r.Quick && !s.quick {
+	if r.Quick && !s.quick || r.Only != nil && !slices.ContainsFunc(s.phases, func(p phase) bool { return !p.after && r.Only.MatchString(p.line) }) {
 		return false
 	}
-	if why := executable(s.needs...); why != "" {
-		r.Log("%s is left out: %s", s.name, why)
-		return false
+	why := executable(s.needs...)
+	for _, p := range s.phases {
+		if why != "" && !p.after {
+			r.leave(Absence{Line: p.line, Why: why})
+		}
 	}
-	return r.Only == nil || slices.ContainsFunc(s.phases, func(p phase) bool { return r.Only.MatchString(p.line) })
+	return why == ""
 }
 
 // judge marks the lines of a scenario that are not known well yet.
@@ -246,9 +275,9 @@ func (r *runner) judge(s scenario) {
 	}
 }
 
-// order is how the peers take turns in a round: backwards in each odd one, and another begins after two,
+// inTurn is how the peers take turns in a round: backwards in each odd one, and another begins after two,
 // so that nobody always follows the same other.
-func order(peers []peer, round int) []peer {
+func inTurn(peers []peer, round int) []peer {
 	n := len(peers)
 	turns := make([]peer, 0, n)
 	for i := range n {
@@ -263,7 +292,7 @@ func order(peers []peer, round int) []peer {
 // round lets each peer have its turn at a scenario.
 func (r *runner) round(ctx context.Context, s scenario, round int) error {
 	for _, uid := range r.clients() {
-		for _, p := range order(r.peers, round) {
+		for _, p := range inTurn(r.peers, round) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -271,8 +300,8 @@ func (r *runner) round(ctx context.Context, s scenario, round int) error {
 				continue
 			}
 			r.Log("round %d, %s, %s as %s", round+1, s.name, p.name, who(uid))
-			if err := r.turn(s, p, uid, r.timing(p, uid, round)); err != nil {
-				return fmt.Errorf("%s on %s: %w", s.name, p.name, err)
+			if err := r.turn(ctx, s, p, uid, r.timing(p, uid, round)); err != nil {
+				return err
 			}
 		}
 	}

@@ -10,6 +10,7 @@ type scenario struct {
 	quick   bool // part of a quick run
 	needs   []string
 	phases  []phase
+	point   bool // of a curve
 }
 
 // Kinds of lines.
@@ -30,7 +31,8 @@ type phase struct {
 	run    func(*client) (int64, error)
 	fio    string // name of a job file, instead of run
 	slow   bool   // too long for a quick run
-	after  bool   // runs for its effect on later phases: no line of its own
+	after  bool   // runs for its effect: no line of its own
+	ends   bool   // ends what an earlier phase started: runs in any case
 }
 
 func scenarioNamed(name string) (scenario, bool) {
@@ -110,7 +112,7 @@ func scenarios() []scenario {
 		}},
 		{name: "postgres", tree: emptyTree, changes: true, needs: []string{"pg_ctlcluster"}, phases: []phase{
 			{line: "pgbench", kind: KindProgram, before: startPostgres, run: pgbench},
-			{line: "stop PostgreSQL", run: stopPostgres, after: true},
+			{line: "stop PostgreSQL", run: stopPostgres, after: true, ends: true},
 		}},
 	}
 }

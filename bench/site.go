@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,9 +73,48 @@ func spread(dir string) error {
 // remove takes the site away; what is mounted must be gone.
 func (s *site) remove() error { return os.RemoveAll(s.dir) }
 
+// detach takes away what a mount or unmount that failed has left: nothing below a mount may be removed with the site.
+func (s *site) detach() error {
+	for {
+		switch err := unix.Unmount(s.merged, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err {
+		case nil:
+		case unix.EINVAL:
+			return nil // nothing is mounted
+		default:
+			return fmt.Errorf("detach %s: %w; umount -l takes it away", s.merged, err)
+		}
+	}
+}
+
+// forceAfter has a mount that hangs answer with an error a while after ctx ended, so that a killed client can go.
+// The turn calls what it returns when it is over.
+func (s *site) forceAfter(ctx context.Context) (over func()) {
+	const grace = 5 * time.Second
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		select {
+		case <-done:
+		case <-time.After(grace):
+			unix.Unmount(s.merged, unix.MNT_FORCE)
+		}
+	}()
+	return func() { close(done) }
+}
+
+// patience is how long a peer may take to mount or unmount.
+const patience = time.Minute
+
 // run runs a command as root, or as uid; its output is in the error if it fails.
 func (s *site) run(uid int, name string, args ...string) error {
-	cmd := exec.Command(name, args...)
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second
 	cmd.Dir = filepath.Dir(s.lowers[0])
 	if uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential(uid)}

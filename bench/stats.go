@@ -50,7 +50,7 @@ func (l *Line) Ratio(peer, reference string) (Estimate, bool) {
 // ratios compares round by round: both met the same minute of the machine.
 func (l *Line) ratios(peer, reference string) (ratios []float64) {
 	a, b := l.Cells[peer], l.Cells[reference]
-	if a == nil || b == nil {
+	if a == nil || b == nil || a.Error != "" || b.Error != "" {
 		return nil
 	}
 	for i, round := range a.Rounds {

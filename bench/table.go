@@ -24,6 +24,9 @@ func (r *Result) Table(w io.Writer) error {
 			fmt.Fprintf(w, "%s: requests by %s\n", p.Name, p.Transport)
 		}
 	}
+	for _, a := range r.LeftOut {
+		fmt.Fprintf(w, "left out: %s\n", a)
+	}
 	for _, client := range []string{"root", "user"} {
 		if err := r.table(w, client); err != nil {
 			return err
@@ -34,9 +37,18 @@ func (r *Result) Table(w io.Writer) error {
 	}
 	for _, m := range r.Memory {
 		fmt.Fprintf(w, "memory, %s: %.1f MiB idle; %.1f MiB with %d files known, %.0f bytes a file; %.1f MiB after they were forgotten\n",
-			m.Peer, mib(m.Idle), mib(m.Known), m.Files, float64(m.Known-m.Idle)/float64(m.Files), mib(m.Forgiven))
+			m.Peer, mib(m.Idle), mib(m.Known), m.Files, m.PerFile(), mib(m.Forgiven))
 	}
-	return r.requestsTable(w)
+	if err := r.requestsTable(w); err != nil {
+		return err
+	}
+	for i, a := range r.Failures {
+		if i == 0 {
+			fmt.Fprintln(w, "\nfailed")
+		}
+		fmt.Fprintf(w, "%s\n", a)
+	}
+	return nil
 }
 
 func onOff(on bool) string {
@@ -93,17 +105,24 @@ func (r *Result) table(w io.Writer, client string) error {
 
 func (r *Result) tableRow(t io.Writer, l *Line, ref string, names []string) {
 	fmt.Fprintf(t, "%s\t", l.Name)
-	if c := l.Cells[ref]; c != nil && len(c.NsPerOp) > 0 {
-		fmt.Fprintf(t, "%s\t", duration(c.Time().Center))
-	} else {
-		fmt.Fprint(t, "-\t")
-	}
+	fmt.Fprintf(t, "%s\t", l.timeWord(ref))
 	for _, n := range names {
 		if n != ref {
 			fmt.Fprintf(t, "%s\t", l.ratioWord(n, ref))
 		}
 	}
 	fmt.Fprintln(t)
+}
+
+func (l *Line) timeWord(peer string) string {
+	c := l.Cells[peer]
+	switch {
+	case c != nil && c.Error != "":
+		return "failed"
+	case c == nil || len(c.NsPerOp) == 0:
+		return "-"
+	}
+	return duration(c.Time().Center)
 }
 
 func (l *Line) ratioWord(peer, ref string) string {
@@ -178,7 +197,7 @@ func (r *Result) curvesTable(w io.Writer) error {
 			fmt.Fprintf(t, "%.0f\t", p.X)
 			for _, n := range names {
 				word := "failed"
-				if cell := p.Cells[n]; cell != nil && len(cell.NsPerOp) > 0 {
+				if cell := p.Cells[n]; cell != nil && cell.Error == "" && len(cell.NsPerOp) > 0 {
 					word = duration(cell.Time().Center)
 				}
 				fmt.Fprintf(t, "%s\t", word)

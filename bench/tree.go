@@ -17,15 +17,17 @@ type tree struct {
 	layers int // at the size it has by default
 	// fill makes one layer below dir; 0 is the bottom. scale is 1, or less for a quick run.
 	fill func(dir string, layer int, scale float64) error
+	like string // a tree of another name that is the same
+	bare bool   // without a plain copy
 }
 
-// The trees. Sizes are those of docs/performance.md; a quick run has a quarter.
+// The trees. Sizes are those of docs/performance.md; a quick run has an eighth.
 var (
-	sourceTree = tree{"source", 2, fillSource}
-	wideTree   = tree{"wide", 3, fillWide}
-	dataTree   = tree{"data", 1, fillData}
-	goTree     = tree{"go", 1, fillGo}
-	emptyTree  = tree{"empty", 1, func(string, int, float64) error { return nil }}
+	sourceTree = tree{name: "source", layers: 2, fill: fillSource}
+	wideTree   = tree{name: "wide", layers: 3, fill: fillWide}
+	dataTree   = tree{name: "data", layers: 1, fill: fillData}
+	goTree     = tree{name: "go", layers: 1, fill: fillGo}
+	emptyTree  = tree{name: "empty", layers: 1, fill: func(string, int, float64) error { return nil }}
 )
 
 const (

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,57 +12,78 @@ import (
 	"strings"
 )
 
-// watch is told of every phase of a turn: before its client starts, and of what came of it.
-type watch struct {
-	begin func(*site) error
-	end   func(phase, outcome, error) error
+// place is a scenario on one peer by one client.
+type place struct {
+	scenario, peer string
+	uid            int
 }
 
-// timing notes in the result what a round took.
-func (r *runner) timing(p peer, uid, round int) watch {
-	return watch{
-		begin: func(*site) error { return nil },
-		end: func(ph phase, o outcome, err error) error {
-			cell := r.result.line(ph.line, ph.kind, who(uid)).cell(p.name)
-			if err != nil {
-				cell.Error = err.Error()
-				r.Log("%s on %s: %v", ph.line, p.name, err)
-				return nil
-			}
-			cell.note(round, o)
-			return nil
-		},
+// turn runs one scenario once on one peer, on a fresh mount. What goes wrong costs that peer the lines from there on,
+// in this round and all that follow; only the end of ctx ends the run.
+func (r *runner) turn(ctx context.Context, s scenario, p peer, uid int, w watch) error {
+	if !r.anyLine(s, p, 0, r.end(s, p, uid)) {
+		return nil
+	}
+	done, err := r.attempt(ctx, s, p, uid, w)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		r.Log("%s on %s: cut off: %v", s.name, p.name, err)
+		return ctx.Err()
+	case done >= len(s.phases):
+		done = 0 // not a phase, but the end of the mount or of the client: nothing of it is to be trusted
+	}
+	r.failed[place{s.name, p.name, uid}] = min(done, r.end(s, p, uid))
+	r.fail(s, p, done, err, w)
+	return nil
+}
+
+// fail notes an error on the first line that it costs, and on those that are not run because of it.
+func (r *runner) fail(s scenario, p peer, at int, err error, w watch) {
+	failed := s.phases[at]
+	if !r.measures(s, p, at) {
+		err = fmt.Errorf("%s: %w", failed.line, err)
+	}
+	lines := 0
+	for i := at; i < len(s.phases); i++ {
+		if !r.measures(s, p, i) {
+			continue
+		}
+		if lines++; lines > 1 {
+			err = fmt.Errorf("not run, for %s failed before it", failed.line)
+		}
+		w.fail(s.phases[i], err)
+	}
+	if lines == 0 {
+		w.fail(failed, err)
 	}
 }
 
-// counting notes how many requests an operation sends: what one costs is timed without tracing.
-func (r *runner) counting(p peer, uid int) watch {
-	return watch{
-		begin: func(s *site) error {
-			dev, err := device(s.merged)
-			return errors.Join(err, r.tracer.start(dev))
-		},
-		end: func(ph phase, o outcome, err error) error {
-			if err != nil {
-				return r.tracer.cancel()
-			}
-			counts, lost, stopped := r.tracer.stop()
-			if stopped != nil {
-				return stopped
-			}
-			cell := r.result.line(ph.line, ph.kind, who(uid)).cell(p.name)
-			cell.Lost = lost
-			cell.Requests = make(map[string]float64)
-			for kind, n := range counts {
-				cell.Requests[kind] = float64(n) / float64(o.Ops)
-			}
-			return nil
-		},
-	}
+// attempt is a turn; done is the phase that failed, or how many there are.
+func (r *runner) attempt(ctx context.Context, s scenario, p peer, uid int, w watch) (done int, err error) {
+	err = r.onSite(s, p, uid, func(site *site) (err error) {
+		defer site.forceAfter(ctx)()
+		start := func(ctx context.Context) (*process, error) {
+			return startClient(ctx, r.Binary, uid, client{Scenario: s.name, Dir: site.view, Scratch: site.dir,
+				Scale: r.scale(), Runtime: r.runtime(), Lay: r.tracing})
+		}
+		c, err := start(ctx)
+		if err != nil {
+			return err
+		}
+		done, err = r.phases(s, p, uid, site, c, w)
+		err = errors.Join(err, c.end(err != nil))
+		if err != nil {
+			err = errors.Join(err, tidy(s, start))
+		}
+		return err
+	})
+	return done, err
 }
 
-// turn runs one scenario once on one peer, on a fresh mount.
-func (r *runner) turn(s scenario, p peer, uid int, w watch) (err error) {
+// onSite mounts a peer afresh for what do does with it. Of a mount that fails or doesn't end nothing is left.
+func (r *runner) onSite(s scenario, p peer, uid int, do func(*site) error) (err error) {
 	site, err := r.site(s, p, uid)
 	if err != nil {
 		return err
@@ -71,15 +93,32 @@ func (r *runner) turn(s scenario, p peer, uid int, w watch) (err error) {
 		return err
 	}
 	if err := r.mount(p, site); err != nil {
-		return r.refused(s, w, fmt.Errorf("mount: %w", err))
+		return fmt.Errorf("mount: %w", errors.Join(err, site.detach()))
 	}
-	defer func() { err = errors.Join(err, p.unmount(site)) }()
-	c, err := startClient(r.Binary, uid, client{Scenario: s.name, Dir: site.view, Scratch: site.dir, Scale: r.scale(), Runtime: r.runtime()})
-	if err != nil {
-		return err
+	defer func() {
+		if failed := p.unmount(site); failed != nil {
+			err = errors.Join(err, fmt.Errorf("unmount: %w", failed), site.detach())
+		}
+	}()
+	return do(site)
+}
+
+// tidy ends what a scenario that failed has left running, by a client of its own: the other may have been killed.
+func tidy(s scenario, start func(context.Context) (*process, error)) error {
+	for i, ph := range s.phases {
+		if !ph.ends {
+			continue
+		}
+		c, err := start(context.Background())
+		if err != nil {
+			return err
+		}
+		c.ask(order{Phase: i}) // nothing may be running: no error
+		if err := c.end(true); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, c.end()) }()
-	return r.phases(s, p, site, c, w)
+	return nil
 }
 
 // warm brings the layers, or the plain copy, into the page and inode caches before a mount: else the first peer of
@@ -106,52 +145,69 @@ func (r *runner) has(ph phase, p peer) bool {
 	return !(ph.lower && (p.volume || p.name == Plain) || ph.slow && r.Quick)
 }
 
-// refused notes a peer that can't be mounted over these layers on each of its lines: the others go on.
-func (r *runner) refused(s scenario, w watch, why error) error {
-	for _, ph := range s.phases {
-		if ph.after {
-			continue
-		}
-		if err := w.end(ph, outcome{}, why); err != nil {
-			return err
-		}
+// end is the phase before which the peer's turns end: where it failed, if it did.
+func (r *runner) end(s scenario, p peer, uid int) int {
+	if at, failed := r.failed[place{s.name, p.name, uid}]; failed {
+		return at
 	}
-	return nil
+	return len(s.phases)
 }
 
-func (r *runner) phases(s scenario, p peer, site *site, c *process, w watch) error {
-	for i, ph := range s.phases {
-		if !r.has(ph, p) {
-			continue
-		}
-		if err := settle(site.dir); err != nil {
-			return err
-		}
-		if ph.cold {
-			if err := dropCaches(); err != nil {
-				return err
-			}
-		}
-		if err := w.begin(site); err != nil {
-			return err
-		}
-		o, err := c.phase(i)
-		if ph.after {
-			if err != nil {
-				return fmt.Errorf("%s: %w", ph.line, err)
-			}
-			continue
-		}
-		if r.Only == nil || r.Only.MatchString(ph.line) {
-			if err := w.end(ph, o, err); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return nil // what follows builds on it
+// measures tells whether a phase is a line of this run.
+func (r *runner) measures(s scenario, p peer, i int) bool {
+	ph := s.phases[i]
+	return r.has(ph, p) && !ph.after && (r.Only == nil || s.point || r.Only.MatchString(ph.line))
+}
+
+func (r *runner) anyLine(s scenario, p peer, from, to int) bool {
+	for i := from; i < to; i++ {
+		if r.measures(s, p, i) {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// phases runs the phases up to where the peer failed before; those after the last line of this run only if they end what runs.
+func (r *runner) phases(s scenario, p peer, uid int, site *site, c *process, w watch) (done int, err error) {
+	end := r.end(s, p, uid)
+	for i, ph := range s.phases {
+		if !r.has(ph, p) || !ph.ends && !r.anyLine(s, p, i, end) {
+			continue
+		}
+		if err := r.phase(s, p, i, site, c, w); err != nil {
+			return i, err
+		}
+	}
+	return len(s.phases), nil
+}
+
+// phase runs one: what it prepares is neither timed nor counted, and not dirty or cached any more when it begins.
+func (r *runner) phase(s scenario, p peer, i int, site *site, c *process, w watch) error {
+	ph := s.phases[i]
+	if _, err := c.ask(order{Phase: i, Prepare: true}); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := settle(site.dir); err != nil {
+		return err
+	}
+	if ph.cold {
+		if err := dropCaches(); err != nil {
+			return err
+		}
+	}
+	if !r.measures(s, p, i) {
+		_, err := c.ask(order{Phase: i})
+		return err
+	}
+	if err := w.begin(site); err != nil {
+		return err
+	}
+	o, err := c.ask(order{Phase: i})
+	if err != nil {
+		return err
+	}
+	return w.end(ph, o)
 }
 
 // site makes a fresh place with the scenario's layers.
@@ -180,10 +236,11 @@ func (r *runner) tree(s scenario, uid int) (made, error) {
 	if n == 0 {
 		n = t.layers
 	}
-	key := fmt.Sprintf("%s-%d-%s", t.name, n, who(uid))
+	key := fmt.Sprintf("%s-%d-%s", cmp.Or(t.like, t.name), n, who(uid))
 	if m, ok := r.trees[key]; ok {
 		return m, nil
 	}
+	defer r.clock.making()()
 	r.Log("making the tree %s of %d layers", t.name, n)
 	base := filepath.Join(r.dir, "tree-"+strings.ReplaceAll(key, " ", "-"))
 	m := made{flat: base + "/flat"}
@@ -192,38 +249,17 @@ func (r *runner) tree(s scenario, uid int) (made, error) {
 	}
 	for i := range n {
 		l := fmt.Sprintf("%s/%d", base, i)
-		if err := errors.Join(os.Mkdir(l, 0o755), t.fill(l, i, r.scale()), give(l, uid), copyTree(l, m.flat)); err != nil {
+		err := errors.Join(os.Mkdir(l, 0o755), t.fill(l, i, r.scale()), give(l, uid))
+		if err == nil && !t.bare {
+			err = copyTree(l, m.flat)
+		}
+		if err != nil {
 			return m, fmt.Errorf("make the tree %s: %w", t.name, err)
 		}
 		m.lowers = append([]string{l}, m.lowers...)
 	}
 	r.trees[key] = m
 	return m, settle(r.dir)
-}
-
-// count runs each scenario once more with tracing on: what a request costs is
-// timed without, how many there are is counted with.
-func (r *runner) count(ctx context.Context, chosen []scenario) error {
-	if r.tracer == nil {
-		return nil
-	}
-	for _, s := range chosen {
-		for _, uid := range r.clients() {
-			for _, p := range r.peers {
-				if p.name == Plain || p.name == Overlay || p.user && uid != plainUser {
-					continue
-				}
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				r.Log("counting requests: %s, %s as %s", s.name, p.name, who(uid))
-				if err := r.turn(s, p, uid, r.counting(p, uid)); err != nil {
-					return fmt.Errorf("count %s on %s: %w", s.name, p.name, err)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 func versionOf(binary string) string {

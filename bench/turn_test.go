@@ -13,7 +13,7 @@ func TestOrder(t *testing.T) {
 	all := peers()
 	before := map[[2]string]int{}
 	for round := range 2 * len(all) {
-		turns := order(all, round)
+		turns := inTurn(all, round)
 		for i, first := range turns {
 			for _, second := range turns[i+1:] {
 				before[[2]string{first.name, second.name}]++
@@ -27,7 +27,7 @@ func TestOrder(t *testing.T) {
 			}
 		}
 	}
-	if turns := order(all, 1); turns[len(turns)-1].name != all[0].name {
+	if turns := inTurn(all, 1); turns[len(turns)-1].name != all[0].name {
 		t.Errorf("the second round begins with %s and ends with %s: not backwards", turns[0].name, turns[len(turns)-1].name)
 	}
 }

@@ -47,7 +47,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
 	f := c.Flags()
 	f.BoolVar(&cfg.Quick, "quick", false, "small trees, few rounds and lines: under two minutes")
 	f.IntVar(&cfg.Rounds, "rounds", 0, "rounds of each line at least (default 5; quick 3); noisy lines get more")
-	f.DurationVar(&cfg.Time, "time", 0, "begin no round that would end later than this, such as 30m (default: no limit; quick 100s)")
+	f.DurationVar(&cfg.Time, "time", 0, "end after this time, such as 30m; lines that it had no room for are named (default: no limit; quick 105s)")
 	f.StringArrayVar(&cfg.Peers, "peer", nil, "measure this peer only; repeatable")
 	f.StringVar(&cfg.Against, "against", "", "the peer that ratios, and what is noise, are against (default overlayfs)")
 	f.StringVar(&only, "only", "", "measure only lines that match this regular expression")
@@ -76,15 +76,26 @@ func runBench(cfg bench.Config, format, output, report string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r, err := bench.Run(ctx, cfg)
-	if errors.Is(err, bench.ErrNoRoot) {
-		return &engine.Error{What: "bench", Kind: engine.ErrUnsupported, Why: err}
-	}
 	if errors.As(err, new(bench.Misuse)) {
 		return usage(err)
 	}
-	if err != nil {
-		return &engine.Error{What: "bench", Why: err}
+	if errors.Is(err, bench.ErrNoRoot) {
+		return &engine.Error{What: "bench", Kind: engine.ErrUnsupported, Why: err}
 	}
+	if err == nil && len(r.Failures) > 0 {
+		err = fmt.Errorf("%d lines failed: the result names them and has the others", len(r.Failures))
+	}
+	if err != nil {
+		err = &engine.Error{What: "bench", Why: err}
+	}
+	if r == nil {
+		return err
+	}
+	return errors.Join(err, show(r, format, output, report))
+}
+
+// show prints and keeps a result: a run that was interrupted, or that a peer failed in, has one too.
+func show(r *bench.Result, format, output, report string) (err error) {
 	if output != "" {
 		err = r.Save(output)
 	}

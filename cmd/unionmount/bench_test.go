@@ -92,3 +92,32 @@ func TestBenchUring(t *testing.T) {
 		t.Errorf("without the flag: %v", ways)
 	}
 }
+
+// TestBenchWithoutTime: a run ends in its time and names what it had no room for; a failure costs the exit code, not the result.
+func TestBenchWithoutTime(t *testing.T) {
+	s := newSite(t, 0)
+	var r struct {
+		LeftOut, Failures []struct{ Line, Peer, Why string }
+	}
+	must(t, json.Unmarshal([]byte(s.must("bench", "--quick", "--time", "1ms", "--dir", s.dir, "--peer", "plain", "--peer", "overlayfs", "--format", "json")), &r))
+	named := map[string]bool{}
+	for _, a := range r.LeftOut {
+		named[a.Line] = strings.Contains(a.Why, "--time")
+	}
+	if !named["create"] || !named["random read 4k"] {
+		t.Errorf("left out: %v", r.LeftOut)
+	}
+	bad := command(t, suite.binary, "bench", "--quick", "--rounds", "1", "--only", "^create$", "--dir", s.dir, "--peer", "plain", "--peer", "fuse-overlayfs", "--requests=false", "--format", "json")
+	broken := t.TempDir()
+	write(t, filepath.Join(broken, "fuse-overlayfs"), "#!/bin/sh\necho no >&2; exit 1\n")
+	must(t, os.Chmod(filepath.Join(broken, "fuse-overlayfs"), 0o755))
+	bad.Env = append(os.Environ(), "PATH="+broken+":"+os.Getenv("PATH"))
+	got := finish(bad)
+	if got.code != 1 || !strings.Contains(got.stderr, "1 lines failed") {
+		t.Errorf("a peer that can't be mounted: %v", got)
+	}
+	must(t, json.Unmarshal([]byte(got.stdout), &r))
+	if len(r.Failures) != 1 || r.Failures[0].Peer != "fuse-overlayfs" || !strings.Contains(r.Failures[0].Why, "no") {
+		t.Errorf("failures: %v", r.Failures)
+	}
+}
