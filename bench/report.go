@@ -17,6 +17,7 @@ var reportHTML string
 type page struct {
 	Result    *Result
 	Reference string
+	Legend    string
 	Tables    []pageTable
 	Curves    []template.HTML
 	Requests  []pageRequests
@@ -65,7 +66,7 @@ func (r *Result) Report(dir string) (err error) {
 }
 
 func (r *Result) page() (*page, error) {
-	p := &page{Result: r, Reference: r.reference()}
+	p := &page{Result: r, Reference: r.reference(), Legend: legend}
 	for _, client := range []string{"root", "user"} {
 		if names := r.present(client); len(names) > 0 {
 			t, err := r.pageTable(client, p.Reference, names)
@@ -94,7 +95,7 @@ func (r *Result) page() (*page, error) {
 }
 
 func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err error) {
-	t.Client, t.Head = client, []string{ref}
+	t.Client, t.Head = client, []string{"rounds", ref}
 	for _, n := range names {
 		if n != ref {
 			t.Head = append(t.Head, n)
@@ -104,14 +105,14 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		if l.Client != client {
 			continue
 		}
-		row := pageRow{Name: l.Name, Cells: []pageCell{{Text: l.timeWord(ref)}}}
-		for _, n := range t.Head[1:] {
+		row := pageRow{Name: l.Name, Cells: []pageCell{{Text: l.roundsWord(ref)}, {Text: l.timeWord(ref)}}}
+		for _, n := range t.Head[2:] {
 			row.Cells = append(row.Cells, l.pageCell(n, ref))
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	row := pageRow{Name: "geometric mean", Mean: true, Cells: []pageCell{{}}}
-	for _, n := range t.Head[1:] {
+	row := pageRow{Name: "geometric mean", Mean: true, Cells: []pageCell{{}, {}}}
+	for _, n := range t.Head[2:] {
 		text := "-"
 		if mean, lines := r.GeoMean(n, ref, client, ""); lines > 0 {
 			text = fmt.Sprintf("%.2f (%d)", mean, lines)
@@ -119,9 +120,9 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		row.Cells = append(row.Cells, pageCell{Text: text})
 	}
 	t.Rows = append(t.Rows, row)
-	t.Keys = keys(t.Head[1:])
+	t.Keys = keys(t.Head[2:])
 	for _, kind := range []string{KindMetadata, KindData, KindProgram} {
-		svg, err := r.barPlot(client, kind, ref, t.Head[1:])
+		svg, err := r.barPlot(client, kind, ref, t.Head[2:])
 		if err != nil {
 			return t, err
 		}
@@ -133,11 +134,11 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 }
 
 func (l *Line) pageCell(peer, ref string) pageCell {
-	c := pageCell{Text: strings.TrimPrefix(l.ratioWord(peer, ref), "~")}
+	c := pageCell{Text: l.ratioWord(peer, ref)}
 	e, ok := l.Ratio(peer, ref)
 	switch {
 	case !ok:
-	case e.width() > 0.10:
+	case e.width() > readable:
 		c.Class = "noisy"
 	case e.Lo >= 0.95:
 		c.Class = "good"

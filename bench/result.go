@@ -61,6 +61,8 @@ type Line struct {
 	Name, Kind string
 	Client     string // "root" or "user"
 	Cells      map[string]*Cell
+	// Ratios are of the peers to the one compared with, round by round: what the tables show, for who reads the JSON.
+	Ratios map[string]Estimate `json:",omitempty"`
 	// Noisy: its ratios are still not known well after all rounds that it got.
 	Noisy bool `json:",omitempty"`
 }
@@ -130,6 +132,19 @@ func (c *Cell) note(round int, o outcome) {
 	}
 	if o.Fio != nil {
 		c.Fio = o.Fio
+	}
+}
+
+// summarise fills in what follows from the rounds.
+func (r *Result) summarise() {
+	ref := r.reference()
+	for _, l := range r.Lines {
+		l.Ratios = map[string]Estimate{}
+		for peer := range l.Cells {
+			if e, ok := l.Ratio(peer, ref); ok && peer != ref {
+				l.Ratios[peer] = e
+			}
+		}
 	}
 }
 

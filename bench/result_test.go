@@ -33,7 +33,7 @@ func TestTable(t *testing.T) {
 	if err := sample().Table(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"left out: unionfs-fuse: unionfs is not installed", "1.1 us", "1.11±", "~0.50±", "geometric mean, all",
+	for _, want := range []string{"left out: unionfs-fuse: unionfs is not installed", "1.1 us ±5%", "1.11±", "~0.50±", "3: 75", "geometric mean, all",
 		"second walk, time of an operation over layers", "1049 bytes a file", "2.50  LOOKUP 1.00, MKNOD 1.00, WRITE 0.50"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, out.String())
@@ -45,6 +45,9 @@ func TestTable(t *testing.T) {
 func TestReport(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "report")
 	r := sample()
+	r.Failures = []Absence{{Line: "untar", Peer: "cached", Client: "user", Why: "disk <full>"}}
+	r.LeftOut = []Absence{{Line: "go build", Why: "go is not installed"}}
+	r.summarise()
 	if err := r.Report(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +56,8 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(text)
-	for _, want := range []string{"unionmount &lt;1&gt;", "<td>create</td>", "<b>unionfs-fuse</b>", "LOOKUP 1.00"} {
+	for _, want := range []string{"unionmount &lt;1&gt;", "<td>create</td>", "<b>unionfs-fuse</b>", "LOOKUP 1.00",
+		"untar on cached as user: disk &lt;full&gt;", "go build: go is not installed"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -67,6 +71,9 @@ func TestReport(t *testing.T) {
 	again, err := Load(filepath.Join(dir, "result.json"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if again.Lines[0].Ratios["cached"].Confidence != 0.75 {
+		t.Errorf("the saved result has the ratios %v", again.Lines[0].Ratios)
 	}
 	if moved, compared := Compare(r, again); compared != 2 || len(moved) != 0 {
 		t.Errorf("a saved result differs from itself: %d of %d", len(moved), compared)

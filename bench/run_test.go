@@ -62,7 +62,7 @@ func TestFailureCostsLines(t *testing.T) {
 	unmounted.mount = func(*site) error { return errors.New("no such thing") }
 	deaf.unmount = func(*site) error { return errors.New("busy") }
 	unmounted.volume, deaf.volume, late.volume = true, true, true // each gets a copy of its own
-	late.mount = func(s *site) error { // rename has no room for the names it is to give
+	late.mount = func(s *site) error {                            // rename has no room for the names it is to give
 		s.view = s.flat
 		return os.MkdirAll(s.flat+"/new/file00000.renamed/x", 0o755)
 	}

@@ -16,7 +16,7 @@ type Config struct {
 	Binary  string         // the unionmount to measure
 	Dir     string         // where to work; default: the system's directory for temporary files that is no tmpfs
 	Quick   bool           // small trees, few rounds: under two minutes
-	Rounds  int            // of each line, at least; 0: 5, of a quick run 3
+	Rounds  int            // of each line, at least; 0: 6, of a quick run 3
 	Time    time.Duration  // no round of the lines begins that would end later; 0: no limit, of a quick run quickTime
 	Peers   []string       // names; empty: all
 	Against string         // the peer that ratios are against; default: overlayfs, or what there is instead
@@ -78,6 +78,7 @@ func Run(ctx context.Context, c Config) (res *Result, err error) {
 	}
 	r.result.Machine = thisMachine(r.dir)
 	err = r.measure(ctx)
+	r.result.summarise()
 	r.result.Took = time.Since(r.clock.began).Round(time.Second)
 	return r.result, err
 }
@@ -115,7 +116,7 @@ func (c Config) prepare() (*runner, error) {
 		c.Log = func(string, ...any) {}
 	}
 	if c.Rounds == 0 {
-		c.Rounds = 5
+		c.Rounds = 6 // the fewest of which a median has an interval of 95 %
 		if c.Quick {
 			c.Rounds = 3
 		}

@@ -2,37 +2,30 @@ package bench
 
 import (
 	"math"
+	"slices"
 
 	"golang.org/x/perf/benchmath"
 )
 
-// Estimate is a middle value and the interval that holds it with the confidence
-// of the runner (95 %, less where there are too few rounds for it).
-type Estimate struct{ Center, Lo, Hi float64 }
+// Estimate is a middle value and an interval around it; Confidence is how often such an interval holds the
+// true median: 0 of one value, which has none.
+type Estimate struct{ Center, Lo, Hi, Confidence float64 }
 
+// confidence is what an interval is to have where there are rounds enough: six.
 const confidence = 0.95
 
-// estimate takes the median; nothing is assumed of how the values are spread.
+// estimate takes the median, and the interval between two of the ordered values (the sign test's): nothing is assumed
+// of how the values are spread. Of n values too few for the confidence it is their whole range, which holds the median
+// unless all lie on one side of it: in 1 - 2/2^n of all cases, 75 % of three.
 func estimate(values []float64) Estimate {
 	if len(values) == 0 {
-		return Estimate{math.NaN(), math.NaN(), math.NaN()}
+		return Estimate{math.NaN(), math.NaN(), math.NaN(), 0}
 	}
 	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
-	return Estimate{s.Center, finite(s.Lo, values), finite(s.Hi, values)}
-}
-
-// finite replaces the infinite bound of an interval of too few values by the furthest value.
-func finite(bound float64, values []float64) float64 {
-	if !math.IsInf(bound, 0) {
-		return bound
+	if !math.IsInf(s.Lo, 0) && !math.IsInf(s.Hi, 0) {
+		return Estimate{s.Center, s.Lo, s.Hi, s.Confidence}
 	}
-	furthest := values[0]
-	for _, v := range values {
-		if bound > 0 == (v > furthest) {
-			furthest = v
-		}
-	}
-	return furthest
+	return Estimate{s.Center, slices.Min(values), slices.Max(values), 1 - math.Exp2(1-float64(len(values)))}
 }
 
 // width is half the interval, as a part of the middle.
@@ -63,9 +56,24 @@ func (l *Line) ratios(peer, reference string) (ratios []float64) {
 	return ratios
 }
 
+// rounds is how many the ratios of a line rest on: the fewest and the most of its peers.
+func (l *Line) rounds(reference string) (fewest, most int) {
+	for name := range l.Cells {
+		if n := len(l.ratios(name, reference)); n > 0 && name != reference {
+			most = max(most, n)
+			if fewest == 0 || n < fewest {
+				fewest = n
+			}
+		}
+	}
+	return fewest, most
+}
+
+// readable is half of an interval, as a part of its middle, beyond which a ratio is known too badly.
+const readable = 0.10
+
 // unsure tells whether a ratio is known too badly to be read.
 func (l *Line) unsure(reference string) bool {
-	const readable = 0.10
 	for name := range l.Cells {
 		if name == reference {
 			continue

@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,19 +28,44 @@ func lineOf(name string, samples map[string][]float64) *Line {
 
 func TestEstimate(t *testing.T) {
 	for _, c := range []struct {
-		values         []float64
-		center, lo, hi float64
+		values                     []float64
+		center, lo, hi, confidence float64
 	}{
-		{[]float64{3}, 3, 3, 3},
-		{[]float64{1, 2, 9}, 2, 1, 9}, // too few for the confidence: the whole range
-		{[]float64{5, 1, 4, 2, 3, 6, 7, 8, 9, 10, 11}, 6, 2, 9},
+		{[]float64{3}, 3, 3, 3, 0},
+		{[]float64{1, 2, 9}, 2, 1, 9, 0.75}, // too few for the confidence: the whole range
+		{[]float64{1, 2, 3, 4, 9}, 3, 1, 9, 0.9375},
+		{[]float64{1, 2, 3, 4, 5, 9}, 3.5, 1, 9, 0.96875},
+		{[]float64{5, 1, 4, 2, 3, 6, 7, 8, 9, 10, 11}, 6, 2, 9, 0.96142578125},
 	} {
-		if e := estimate(c.values); e.Center != c.center || e.Lo != c.lo || e.Hi != c.hi {
+		if e := estimate(c.values); e.Center != c.center || e.Lo != c.lo || e.Hi != c.hi || math.Abs(e.Confidence-c.confidence) > 1e-9 {
 			t.Errorf("%v: %+v", c.values, e)
 		}
 	}
 	if e := estimate(nil); !math.IsNaN(e.Center) {
 		t.Errorf("of nothing: %+v", e)
+	}
+}
+
+// TestCoverage: intervals hold the true median as often as they say, of what is spread unevenly as times are.
+func TestCoverage(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{2, 3, 5, 6, 9} {
+		const tries = 20000
+		held, said := 0, 0.0
+		for range tries {
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = math.Exp(rng.NormFloat64()) // its median is 1
+			}
+			e := estimate(values)
+			said = e.Confidence
+			if e.Lo <= 1 && 1 <= e.Hi {
+				held++
+			}
+		}
+		if got := float64(held) / tries; math.Abs(got-said) > 0.012 {
+			t.Errorf("of %d rounds the interval holds the median in %.3f of all cases, and says %.3f", n, got, said)
+		}
 	}
 }
 

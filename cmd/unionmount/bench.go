@@ -46,7 +46,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
 	}
 	f := c.Flags()
 	f.BoolVar(&cfg.Quick, "quick", false, "small trees, few rounds and lines: under two minutes")
-	f.IntVar(&cfg.Rounds, "rounds", 0, "rounds of each line at least (default 5; quick 3); noisy lines get more")
+	f.IntVar(&cfg.Rounds, "rounds", 0, "rounds of each line at least (default 6; quick 3); noisy lines get more")
 	f.DurationVar(&cfg.Time, "time", 0, "end after this time, such as 30m; lines that it had no room for are named (default: no limit; quick 105s)")
 	f.StringArrayVar(&cfg.Peers, "peer", nil, "measure this peer only; repeatable")
 	f.StringVar(&cfg.Against, "against", "", "the peer that ratios, and what is noise, are against (default overlayfs)")
