@@ -90,12 +90,18 @@ func scenarios() []scenario {
 		}},
 		{name: "read data", tree: dataTree, quick: true, needs: []string{"fio"}, phases: []phase{
 			{line: "sequential read 1M, cold", kind: KindData, cold: true, fio: "seqread-cold", slow: true},
+			{line: "sequential read 4k, cold", kind: KindData, cold: true, fio: "seqread4k-cold", slow: true},
+			{line: "sequential read, mmap, cold", kind: KindData, cold: true, fio: "seqread-mmap-cold", slow: true},
+			{line: "random read 1M, cold", kind: KindData, cold: true, fio: "randread1m-cold", slow: true},
+			{line: "random read 4k, cold", kind: KindData, cold: true, fio: "randread-cold", slow: true},
+			{line: "random read 4k, mmap, cold", kind: KindData, cold: true, fio: "randread-mmap-cold", slow: true},
 			{line: "read once", run: readOnce, after: true}, // what is measured now is warm, in a quick run too
 			{line: "sequential read 1M", kind: KindData, fio: "seqread"},
 			{line: "sequential read 4k", kind: KindData, fio: "seqread4k", slow: true},
+			{line: "sequential read, mmap", kind: KindData, fio: "seqread-mmap", slow: true},
 			{line: "random read 4k", kind: KindData, fio: "randread"},
+			{line: "random read 1M", kind: KindData, fio: "randread1m", slow: true},
 			{line: "random read 4k, mmap", kind: KindData, fio: "randread-mmap"},
-			{line: "random read 4k, cold", kind: KindData, cold: true, fio: "randread-cold", slow: true},
 		}},
 		{name: "write data", tree: emptyTree, changes: true, quick: true, needs: []string{"fio"}, phases: []phase{
 			{line: "sequential write 1M", kind: KindData, fio: "seqwrite", slow: true},
