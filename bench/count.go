@@ -21,7 +21,6 @@ func (r *runner) count(ctx context.Context, chosen []scenario) error {
 				}
 				key := "count " + s.name
 				if !r.clock.fits(key, r.countPart()) {
-					r.uncounted(s, p, uid)
 					continue
 				}
 				done := r.clock.measure(key)
@@ -36,15 +35,27 @@ func (r *runner) count(ctx context.Context, chosen []scenario) error {
 	return nil
 }
 
-// counted tells whether a peer sends requests that are counted.
+// counted tells whether a peer sends requests that are counted; a quick run leaves out who sends what another does.
 func (p peer) counted(uid int, quick bool) bool {
-	return p.name != Plain && p.name != Overlay && (!p.user || uid == plainUser) && (!quick || p.ours)
+	return p.name != Plain && p.name != Overlay && (!p.user || uid == plainUser) && (!quick || p.ours && !p.device)
 }
 
-func (r *runner) uncounted(s scenario, p peer, uid int) {
-	for i, ph := range s.phases {
-		if r.measures(s, p, i) {
-			r.leave(Absence{Line: "requests of " + ph.line, Peer: p.name, Client: who(uid), Why: noTime})
+// uncounted names the lines whose requests there was no time to count.
+func (r *runner) uncounted() {
+	if r.tracer == nil {
+		return
+	}
+	for _, l := range r.result.Lines {
+		uid := 0
+		if l.Client != who(0) {
+			uid = plainUser
+		}
+		for _, p := range r.peers {
+			a := Absence{Line: l.Name, Peer: p.name, Client: l.Client, Why: "its requests are not counted: " + r.absent}
+			c := l.Cells[p.name]
+			if p.counted(uid, r.Quick) && !c.empty() && c.Error == "" && c.Requests == nil && !r.hasFailed(a) {
+				r.leave(a)
+			}
 		}
 	}
 }

@@ -96,16 +96,15 @@ func (r *runner) unmeasuredGrowth() {
 	for _, c := range curves() {
 		for _, at := range c.points {
 			if r.wantedCurve(c.name) && (at.quick || !r.Quick) && !r.measured(c, at) {
-				r.leave(Absence{Line: at.s.name, Why: noTime})
+				r.leave(Absence{Line: at.s.name, Why: r.absent})
 			}
 		}
 	}
 	for _, p := range r.peers {
 		about := Absence{Line: memoryLine, Peer: p.name, Client: who(0)}
-		named := func(a Absence) bool { return a.Line == about.Line && a.Peer == about.Peer }
-		if r.wantedCurve(memoryLine) && p.hasMemory() && !slices.ContainsFunc(r.result.Failures, named) &&
+		if r.wantedCurve(memoryLine) && p.hasMemory() && !r.hasFailed(about) &&
 			!slices.ContainsFunc(r.result.Memory, func(m Memory) bool { return m.Peer == p.name }) {
-			about.Why = noTime
+			about.Why = r.absent
 			r.leave(about)
 		}
 	}

@@ -168,4 +168,7 @@ func TestInterrupted(t *testing.T) {
 	if err := r.measure(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+	if len(r.result.LeftOut) != 1 || !strings.Contains(r.result.LeftOut[0].Why, "interrupted") {
+		t.Errorf("left out: %v", r.result.LeftOut)
+	}
 }

@@ -48,6 +48,7 @@ type runner struct {
 	moreOf map[string]bool // scenarios that get another round
 	failed map[place]int   // from which phase on a peer doesn't do a scenario any more
 	clock  *clock
+	absent string // why what is not measured is not
 	// tracing: requests are being counted.
 	tracing bool
 }
@@ -86,7 +87,7 @@ func Run(ctx context.Context, c Config) (res *Result, err error) {
 // measure measures until all is done or the run's time is over.
 func (r *runner) measure(ctx context.Context) error {
 	chosen := r.chosen()
-	if len(chosen) == 0 && !(r.Growth && r.anyGrowth()) {
+	if len(chosen) == 0 && len(r.result.LeftOut) == 0 && !(r.Growth && r.anyGrowth()) {
 		return misuse("--only: no line has such a name")
 	}
 	if r.Time > 0 {
@@ -101,11 +102,17 @@ func (r *runner) measure(ctx context.Context) error {
 	if err == nil && r.Growth {
 		err = r.growth(ctx)
 	}
+	over := errors.Is(context.Cause(ctx), errNoTime)
+	if err != nil && !over && ctx.Err() != nil {
+		r.absent = "the run was interrupted"
+		err = fmt.Errorf("interrupted: shown is what was measured before: %w", err)
+	}
 	r.unmeasured(chosen)
+	r.uncounted()
 	if r.Growth {
 		r.unmeasuredGrowth()
 	}
-	if errors.Is(context.Cause(ctx), errNoTime) {
+	if over {
 		return nil
 	}
 	return err
@@ -138,7 +145,7 @@ func (c Config) prepare() (*runner, error) {
 	if err := spread(dir); err != nil {
 		c.Log("%v", err)
 	}
-	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{}, failed: map[place]int{}, clock: clock,
+	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{}, failed: map[place]int{}, clock: clock, absent: noTime,
 		result: &Result{Version: resultVersion, Started: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, Binary: versionOf(c.Binary)}}
 	if err := r.choosePeers(); err != nil {
 		return nil, errors.Join(err, r.clear())
@@ -200,7 +207,7 @@ func (r *runner) scale() float64 {
 // runtime is how long a line runs that runs for a time.
 func (r *runner) runtime() time.Duration {
 	if r.Quick {
-		return 300 * time.Millisecond
+		return 200 * time.Millisecond
 	}
 	return 3 * time.Second
 }

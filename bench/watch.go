@@ -72,6 +72,13 @@ func (r *runner) failure(line, peer, client string, why error) {
 	r.Log("%s on %s as %s: %v", line, peer, client, why)
 }
 
+// hasFailed tells whether a failure of the same line, peer and client is noted.
+func (r *runner) hasFailed(a Absence) bool {
+	return slices.ContainsFunc(r.result.Failures, func(f Absence) bool {
+		return f.Line == a.Line && f.Peer == a.Peer && f.Client == a.Client
+	})
+}
+
 // leave notes what is not measured, though nothing failed.
 func (r *runner) leave(a Absence) {
 	if !slices.Contains(r.result.LeftOut, a) {
@@ -96,11 +103,11 @@ func (r *runner) unmeasuredLine(s scenario, i int, l *Line, uid int) {
 	var without []Absence
 	for _, p := range r.peers {
 		if r.measures(s, p, i) && (!p.user || uid == plainUser) && l.Cells[p.name].empty() {
-			without = append(without, Absence{Line: l.Name, Peer: p.name, Client: l.Client, Why: noTime})
+			without = append(without, Absence{Line: l.Name, Peer: p.name, Client: l.Client, Why: r.absent})
 		}
 	}
 	if len(without) > 0 && len(l.Cells) == 0 {
-		without = []Absence{{Line: l.Name, Client: l.Client, Why: noTime}}
+		without = []Absence{{Line: l.Name, Client: l.Client, Why: r.absent}}
 	}
 	for _, a := range without {
 		r.leave(a)
