@@ -23,9 +23,16 @@ const (
 	smallest     = 0.02
 )
 
+// Compared is what two results say of each other.
+type Compared struct {
+	Moved []Move
+	All   int // comparisons
+	Weak  int // of them too short of rounds to show anything, whatever moved
+}
+
 // Compare finds what moved beyond noise. Lines are compared by their ratios to
-// the reference of the same run, so that two machines, or two days, may differ.
-func Compare(older, newer *Result) (moved []Move, compared int) {
+// the reference of the newer run, each in its own rounds, so that two machines, or two days, may differ.
+func Compare(older, newer *Result) (c Compared) {
 	ref := newer.reference()
 	for _, l := range newer.Lines {
 		for _, was := range older.Lines {
@@ -33,19 +40,36 @@ func Compare(older, newer *Result) (moved []Move, compared int) {
 				continue
 			}
 			for _, p := range newer.Peers {
-				if p.Name == ref {
-					continue
-				}
-				if m, ok := compareCell(was, l, p.Name, ref); ok {
-					compared++
-					if m.P < significance && math.Abs(m.Change) >= smallest {
-						moved = append(moved, m)
-					}
+				if p.Name != ref {
+					c.add(was, l, p.Name, ref)
 				}
 			}
 		}
 	}
-	return moved, compared
+	return c
+}
+
+func (c *Compared) add(was, is *Line, peer, ref string) {
+	m, ok := compareCell(was, is, peer, ref)
+	if !ok {
+		return
+	}
+	c.All++
+	if leastP(len(was.ratios(peer, ref)), len(is.ratios(peer, ref))) >= significance {
+		c.Weak++
+	}
+	if m.P < significance && math.Abs(m.Change) >= smallest {
+		c.Moved = append(c.Moved, m)
+	}
+}
+
+// leastP is the smallest P that so many rounds can give: all of the one side faster than all of the other. 4 and 4 are enough.
+func leastP(a, b int) float64 {
+	orders := 1.0 // a+b over a
+	for i := 1; i <= a; i++ {
+		orders *= float64(b+i) / float64(i)
+	}
+	return 2 / orders
 }
 
 func compareCell(was, is *Line, peer, ref string) (Move, bool) {
@@ -60,17 +84,25 @@ func compareCell(was, is *Line, peer, ref string) (Move, bool) {
 	return m, true
 }
 
-// PrintMoves prints what Compare found.
-func PrintMoves(w io.Writer, moved []Move, compared int) error {
-	if len(moved) == 0 {
-		fmt.Fprintf(w, "nothing moved beyond noise in %d comparisons\n", compared)
-		return nil
-	}
+// Print prints what Compare found.
+func (c Compared) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LINE\tAS\tPEER\tOLD\tNEW\tCHANGE\tP")
-	for _, m := range moved {
+	if len(c.Moved) > 0 {
+		fmt.Fprintln(t, "LINE\tAS\tPEER\tOLD\tNEW\tCHANGE\tP")
+	}
+	for _, m := range c.Moved {
 		fmt.Fprintf(t, "%s\t%s\t%s\tx%.2f\tx%.2f\t%+.0f%%\t%.3f\n", m.Line, m.Client, m.Peer, m.Old, m.New, 100*m.Change, m.P)
 	}
-	fmt.Fprintf(t, "%d of %d comparisons moved beyond noise\n", len(moved), compared)
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(c.Moved) == 0 {
+		fmt.Fprintf(w, "nothing moved beyond noise in %d comparisons\n", c.All)
+	} else {
+		fmt.Fprintf(w, "%d of %d comparisons moved beyond noise; noise alone moves up to one in %.0f\n", len(c.Moved), c.All, 1/significance)
+	}
+	if c.Weak > 0 {
+		fmt.Fprintf(w, "%d rest on too few rounds to show anything: measure both with --rounds 6\n", c.Weak)
+	}
+	return nil
 }

@@ -35,7 +35,7 @@ func curves() []curve {
 func clientCurves() []curve {
 	walks := curve{name: "first walk by several clients", over: "clients"}
 	stats := curve{name: "stat by several clients", over: "clients"}
-	creates := curve{name: "create by several clients", over: "clients"}
+	creates := curve{name: "create by several clients", over: "clients", changes: true}
 	for _, n := range []int{1, 2, 4, 8, 16} {
 		x, quick, t := float64(n), n <= 4, sourceTree
 		t.name = fmt.Sprintf("%s%d", t.name, n)

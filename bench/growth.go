@@ -8,6 +8,7 @@ import (
 // curve is how one thing grows: a scenario for each place of the x axis. The work is the same at each.
 type curve struct {
 	name, over string
+	changes    bool // what it does to the tree must not be seen by the next round
 	points     []curvePoint
 }
 
@@ -20,7 +21,7 @@ type curvePoint struct {
 // add adds a place of the x axis: a fresh mount of the tree, on which the phases run. The last is what is measured.
 func (c *curve) add(x float64, quick bool, t tree, phases ...phase) {
 	phases[len(phases)-1].line = c.name
-	c.points = append(c.points, curvePoint{x, scenario{name: c.name + " of " + t.name, tree: t, phases: phases, point: true}, quick})
+	c.points = append(c.points, curvePoint{x, scenario{name: c.name + " of " + t.name, tree: t, changes: c.changes, phases: phases, point: true}, quick})
 }
 
 // growthScenarios is every scenario of every curve.

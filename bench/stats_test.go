@@ -139,12 +139,15 @@ func TestCompare(t *testing.T) {
 	}
 	older := result([]float64{10, 10.2, 9.9, 10.1, 10, 9.8}, []float64{20, 21, 19, 20, 22, 20})
 	newer := result([]float64{20, 20.2, 19.9, 20.1, 20, 19.8}, []float64{21, 20, 20, 19, 21, 20})
-	moved, compared := Compare(older, newer)
-	if compared != 2 || len(moved) != 1 || moved[0].Peer != "cached" || math.Abs(moved[0].Change+0.5) > 0.05 {
-		t.Errorf("%d compared, moved: %+v", compared, moved)
+	c := Compare(older, newer)
+	if c.All != 2 || c.Weak != 0 || len(c.Moved) != 1 || c.Moved[0].Peer != "cached" || math.Abs(c.Moved[0].Change+0.5) > 0.05 {
+		t.Errorf("%+v", c)
+	}
+	if leastP(3, 3) < significance || leastP(4, 4) >= significance || math.Abs(leastP(4, 4)-2.0/70) > 1e-12 {
+		t.Errorf("the least P of 3 and 3 rounds is %v, of 4 and 4 %v", leastP(3, 3), leastP(4, 4))
 	}
 	var out strings.Builder
-	if err := PrintMoves(&out, moved, compared); err != nil || !strings.Contains(out.String(), "1 of 2") {
+	if err := c.Print(&out); err != nil || !strings.Contains(out.String(), "1 of 2") {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }

@@ -123,8 +123,7 @@ func compareCommand() *cobra.Command {
 			if err != nil {
 				return &engine.Error{What: "bench compare", Why: err}
 			}
-			moved, compared := bench.Compare(older, newer)
-			return bench.PrintMoves(os.Stdout, moved, compared)
+			return bench.Compare(older, newer).Print(os.Stdout)
 		},
 	}
 }
