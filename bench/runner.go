@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -118,77 +117,6 @@ func (r *runner) measure(ctx context.Context) error {
 	return err
 }
 
-func (c Config) prepare() (*runner, error) {
-	if c.Log == nil {
-		c.Log = func(string, ...any) {}
-	}
-	if c.Rounds == 0 {
-		c.Rounds = 6 // the fewest of which a median has an interval of 95 %
-		if c.Quick {
-			c.Rounds = 3
-		}
-	}
-	if c.Time == 0 && c.Quick {
-		c.Time = quickTime
-	}
-	clock := newClock(c.Time)
-	if c.Dir == "" {
-		c.Dir = "/var/tmp" // /tmp is often a tmpfs
-	}
-	dir, err := os.MkdirTemp(c.Dir, "unionmount-bench-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if err := spread(dir); err != nil {
-		c.Log("%v", err)
-	}
-	r := &runner{Config: c, dir: abs(dir), trees: map[string]made{}, moreOf: map[string]bool{}, failed: map[place]int{}, clock: clock, absent: noTime,
-		result: &Result{Version: resultVersion, Started: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, Binary: versionOf(c.Binary)}}
-	if err := r.choosePeers(); err != nil {
-		return nil, errors.Join(err, r.clear())
-	}
-	if c.Count {
-		if r.tracer, err = newTracer(filepath.Join(r.dir, "trace")); err != nil {
-			r.leave(Absence{Line: "requests", Why: err.Error()})
-			r.tracer = nil
-		}
-	}
-	return r, nil
-}
-
-// choosePeers drops those that are not asked for or not to be had, and names the latter.
-func (r *runner) choosePeers() error {
-	for _, want := range r.Peers {
-		if !slices.ContainsFunc(peers(), func(p peer) bool { return p.name == want }) {
-			return misuse("no peer %q", want)
-		}
-	}
-	for _, p := range peers() {
-		asked := slices.Contains(r.Peers, p.name)
-		if len(r.Peers) > 0 && !asked || p.user && !r.Users || p.slow && r.Quick && !asked {
-			continue
-		}
-		known := Peer{Name: p.name, About: p.about}
-		if p.missing != nil {
-			known.Missing = p.missing(r.Config)
-		}
-		r.result.Peers = append(r.result.Peers, known)
-		if known.Missing == "" {
-			r.peers = append(r.peers, p)
-		} else {
-			r.Log("%s is left out: %s", p.name, known.Missing)
-		}
-	}
-	r.result.Against = r.Against
-	if r.Against != "" && r.result.reference() != r.Against {
-		return misuse("--against %s: no peer of this run: name it with --peer too, if it is there and is installed", r.Against)
-	}
-	return nil
-}
-
 func (r *runner) clear() error {
 	var errs []error
 	if r.tracer != nil {
@@ -223,29 +151,6 @@ func (r *runner) clients() []int {
 // quickTime leaves a quick run of two minutes the time to clear up.
 const quickTime = 105 * time.Second
 
-// lines measures every scenario, and those that came out noisy once more.
-func (r *runner) lines(ctx context.Context, chosen []scenario) error {
-	for round := range 3 * r.Rounds {
-		did := false
-		for _, s := range chosen {
-			if round >= r.Rounds && !r.moreOf[s.name] || !r.clock.fits(s.name, r.linesPart()) {
-				continue
-			}
-			did = true
-			done := r.clock.measure(s.name)
-			if err := r.round(ctx, s, round); err != nil {
-				return err
-			}
-			done()
-			r.judge(s)
-		}
-		if !did {
-			break
-		}
-	}
-	return nil
-}
-
 // chosen is every scenario of this run.
 func (r *runner) chosen() (chosen []scenario) {
 	for _, s := range scenarios() {
@@ -267,53 +172,6 @@ func (r *runner) wanted(s scenario) bool {
 		}
 	}
 	return why == ""
-}
-
-// judge marks the lines of a scenario that are not known well yet.
-func (r *runner) judge(s scenario) {
-	r.moreOf[s.name] = false
-	ref := r.result.reference()
-	for _, p := range s.phases {
-		for _, l := range r.result.Lines {
-			if l.Name == p.line {
-				l.Noisy = l.unsure(ref)
-				r.moreOf[s.name] = r.moreOf[s.name] || l.Noisy
-			}
-		}
-	}
-}
-
-// inTurn is how the peers take turns in a round: backwards in each odd one, and another begins after two,
-// so that nobody always follows the same other.
-func inTurn(peers []peer, round int) []peer {
-	n := len(peers)
-	turns := make([]peer, 0, n)
-	for i := range n {
-		turns = append(turns, peers[(i+round/2)%n])
-	}
-	if round%2 == 1 {
-		slices.Reverse(turns)
-	}
-	return turns
-}
-
-// round lets each peer have its turn at a scenario.
-func (r *runner) round(ctx context.Context, s scenario, round int) error {
-	for _, uid := range r.clients() {
-		for _, p := range inTurn(r.peers, round) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if p.user && uid != plainUser {
-				continue
-			}
-			r.Log("round %d, %s, %s as %s", round+1, s.name, p.name, who(uid))
-			if err := r.turn(ctx, s, p, uid, r.timing(p, uid, round)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func who(uid int) string {
