@@ -33,10 +33,10 @@ func size(short, full int) int {
 	return int(number("OPS", int64(full)/number("LONG_PART", 1)))
 }
 
-// times is how often a suite does something costly.
+// times is how often a suite does something costly; LONG_PART divides as it does in size.
 func times(name string, short, full int) int {
 	if long() {
-		short = full
+		short = full / int(number("LONG_PART", 1))
 	}
 	return int(number(name, int64(short)))
 }
