@@ -148,7 +148,7 @@ func TestFullRoot(t *testing.T) {
 	s.must("mount", "--name", "more", s.lowers[0], other)
 	list("m running\nmore running\n")
 	s.must("umount", "--all")
-	mustRun(t, "umount", s.root)
+	unmount(t, s.root) // the daemon may just be closing its log
 }
 
 // fill writes a file until the disk is full.
