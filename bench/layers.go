@@ -21,7 +21,7 @@ func (r *runner) site(s scenario, p peer, uid int) (*site, error) {
 		return nil, err
 	}
 	site.lowers, site.flat = m.lowers, m.flat
-	if s.changes && (p.name == Plain || p.volume) {
+	if s.changes && p.flat() {
 		site.flat = site.dir + "/flat"
 		err = errors.Join(os.Mkdir(site.flat, 0o755), copyTree(m.flat, site.flat), settle(site.dir))
 	}

@@ -75,6 +75,9 @@ func byDevice(p peer) peer {
 	return p
 }
 
+// flat tells whether a peer's clients work in a plain copy of the layers.
+func (p *peer) flat() bool { return p.volume || p.name == Plain }
+
 func needs(programs ...string) func(Config) string {
 	return func(Config) string { return executable(programs...) }
 }

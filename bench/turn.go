@@ -124,7 +124,7 @@ func (r *runner) warm(s scenario, p peer, site *site) error {
 		return nil
 	}
 	dirs := site.lowers
-	if p.volume || p.name == Plain {
+	if p.flat() {
 		dirs = []string{site.flat}
 	}
 	for _, dir := range dirs {
@@ -137,7 +137,7 @@ func (r *runner) warm(s scenario, p peer, site *site) error {
 
 // has tells whether a phase is run on a peer.
 func (r *runner) has(ph phase, p peer) bool {
-	return !(ph.lower && (p.volume || p.name == Plain) || ph.slow && r.Quick)
+	return !(ph.lower && p.flat() || ph.slow && r.Quick)
 }
 
 // end is the phase before which the peer's turns end: where it failed, if it did.

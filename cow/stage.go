@@ -53,7 +53,7 @@ func (s *Staged) move(dir int, name string) error {
 	if s.name == "" {
 		return sys.LinkFd(s.fd, dir, name)
 	}
-	err := sys.RenameAt(s.w.work, s.name, dir, name, sys.RENAME_NOREPLACE)
+	err := s.w.moveOver(s.name, dir, name, s.dir, false)
 	if err == nil {
 		s.name = ""
 	}

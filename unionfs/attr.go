@@ -23,6 +23,9 @@ func (fs *FS) validity(t *tree) time.Duration {
 	return forever
 }
 
+// ours tells whether names of a tree change, and change by us alone.
+func (fs *FS) ours(t *tree) bool { return t.writer != nil && fs.validity(t) == forever }
+
 func (n *node) fillAttr(st *sys.Stat, out *fuse.Attr) {
 	out.Ino = n.ino()
 	out.Size = uint64(st.Size)

@@ -128,7 +128,7 @@ func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 	if dir.tree.shared {
 		return at, false, nil // the file system says EEXIST itself
 	}
-	if fs.validity(dir.tree) == forever {
+	if fs.ours(dir.tree) {
 		if hides, ok := dir.stillAbsent(nm); ok {
 			return at, hides, nil
 		}
@@ -145,8 +145,7 @@ func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 
 // adopt gives the object just made as nm its node. It takes over fd.
 func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat, *desc, error) {
-	d := &desc{fd: fd, write: regular, read: true}
-	d.refs.Store(1)
+	d := newDesc(fd, true, regular)
 	st, err := sys.StatAt(fd, "")
 	if err != nil {
 		d.release()
@@ -157,9 +156,9 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 	n := fs.table.intern(dir, nm, e, true)
 	if regular && !dir.tree.shared {
 		n.use().bare.Store(true)
-	}
-	if regular && !dir.tree.shared && sys.AccessMode(fd) == sys.O_RDWR {
-		fs.retain(n, e, d)
+		if sys.AccessMode(fd) == sys.O_RDWR {
+			fs.retain(n, e, d)
+		}
 	}
 	st, err = fs.countNames(n, e, st)
 	return n, st, d, err
@@ -182,8 +181,7 @@ func (fs *FS) tmpfile(dir *node, in *fuse.InHeader, what cow.New) (*node, sys.St
 	if err != nil {
 		return nil, sys.Stat{}, nil, err
 	}
-	d := &desc{fd: fd, write: true, read: true}
-	d.refs.Store(1)
+	d := newDesc(fd, true, true)
 	st, err := sys.StatFd(fd)
 	pin := -1
 	if err == nil {

@@ -17,6 +17,13 @@ type desc struct {
 	refs  atomic.Int32
 }
 
+// newDesc takes over fd, for a holder of one reference.
+func newDesc(fd int, read, write bool) *desc {
+	d := &desc{fd: fd, read: read, write: write}
+	d.refs.Store(1)
+	return d
+}
+
 // release gives a reference back. What close(2) says late was said by a sync before, or nobody asked.
 func (d *desc) release() {
 	if d.refs.Add(-1) == 0 {
@@ -193,18 +200,15 @@ func (d *nodeData) shed() {
 }
 
 func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
-	d := &desc{write: write, read: true}
-	d.refs.Store(1)
-	var err error
-	if d.fd, err = fs.openObject(n, e, write, sys.O_RDWR); err == sys.EACCES && write {
-		// A plain user's file that its owner may write but not read.
-		d.read = false
-		d.fd, err = fs.openObject(n, e, write, sys.O_WRONLY)
+	fd, err := fs.openObject(n, e, write, sys.O_RDWR)
+	read := err != sys.EACCES || !write
+	if !read { // a plain user's file that its owner may write but not read
+		fd, err = fs.openObject(n, e, write, sys.O_WRONLY)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return d, nil
+	return newDesc(fd, read, write), nil
 }
 
 // openObject opens n's object read-only, or for writing with the access mode given.

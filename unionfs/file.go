@@ -32,15 +32,16 @@ func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 // openShared opens a volume's file for one handle.
 func (fs *FS) openShared(n *node, flags uint32) (*desc, error) {
 	mode := int(flags) & sys.O_ACCMODE
-	d := &desc{write: mode != sys.O_RDONLY, read: mode != sys.O_WRONLY}
-	d.refs.Store(1)
 	p, err := fs.pathFd(n)
 	if err != nil {
 		return nil, err
 	}
 	defer sys.Close(p)
-	d.fd, err = sys.Reopen(p, mode|sys.O_NONBLOCK)
-	return d, err
+	fd, err := sys.Reopen(p, mode|sys.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	return newDesc(fd, mode != sys.O_WRONLY, mode != sys.O_RDONLY), nil
 }
 
 // openNew makes the handle of an open file. It takes over d (nil: none).

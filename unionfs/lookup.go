@@ -70,7 +70,7 @@ func (fs *FS) lookupLocked(dir *node, nm string, counted bool) (*node, sys.Stat,
 		return nil, sys.Stat{}, err
 	}
 	e, whiteout, err := entryAt(dir, at, nm)
-	if err == sys.ENOENT {
+	if err == sys.ENOENT && fs.ours(dir.tree) {
 		dir.missed(nm, whiteout)
 	}
 	if err != nil {

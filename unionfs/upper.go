@@ -43,8 +43,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
 	if e.IsRegular() {
-		d := &desc{fd: staged.Take(), write: true, read: true}
-		d.refs.Store(1)
+		d := newDesc(staged.Take(), true, true)
 		fs.retain(n, n.entry.Load(), d)
 		d.release()
 	}

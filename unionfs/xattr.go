@@ -34,10 +34,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 	if err != nil {
 		return 0, c.fs.failed(n, "read attributes of", err)
 	}
-	v, err := []byte(nil), error(sys.ENODATA)
-	if attr != capability || !n.isBare() {
-		v, err = c.fs.xattr(n, attr)
-	}
+	v, err := c.fs.xattr(n, attr)
 	if err == sys.ENOENT && !n.entry.Load().HasLower() {
 		err = sys.ENODATA // a directory that exists only for a route
 	}
@@ -59,6 +56,9 @@ func (n *node) isBare() bool {
 
 // xattr reads an attribute of n's object by its name on disk.
 func (fs *FS) xattr(n *node, attr string) (v []byte, err error) {
+	if attr == capability && n.isBare() {
+		return nil, sys.ENODATA
+	}
 	err = fs.reachKept(n, func(dir int, base string) (err error) {
 		v, err = sys.GetXattrAt(dir, base, attr)
 		return err

@@ -52,6 +52,18 @@ func TestCopiesUnderADeadMount(t *testing.T) {
 	s.noRests()
 }
 
+// lastClientGoes from a server that is started again: nothing is mounted any more.
+func (s *site) lastClientGoes(socket string) {
+	s.t.Helper()
+	s.serve(socket)
+	if status, answer := ask(s.t, socket, "VolumeDriver.Unmount", `{"Name":"mem","ID":"c1"}`); status != 200 {
+		s.t.Error(answer)
+	}
+	if m := mountsBelow(s.root); len(m) > 0 {
+		s.t.Errorf("still mounted: %v", m)
+	}
+}
+
 // TestLiveCopyOfWhatAKilledServerMounted: the file system that a client of the server
 // has still is copied; it isn't unmounted as nobody's, and mounted anew, empty.
 func TestLiveCopyOfWhatAKilledServerMounted(t *testing.T) {
@@ -60,13 +72,7 @@ func TestLiveCopyOfWhatAKilledServerMounted(t *testing.T) {
 	s.must("volume", "create", "copy", "-d", "local", "--live", "--from", "mem")
 	wantContent(t, s.data("copy", "file"), "in memory\n")
 	wantContent(t, s.data("mem", "file"), "in memory\n")
-	s.serve(socket)
-	if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"mem","ID":"c1"}`); status != 200 {
-		t.Error(answer)
-	}
-	if m := mountsBelow(s.root); len(m) > 0 {
-		t.Errorf("still mounted: %v", m)
-	}
+	s.lastClientGoes(socket)
 }
 
 // TestKilledMountKeepsItsFilesystem: the file system in memory that a killed daemon had is
@@ -119,13 +125,7 @@ func TestKilledServerKeepsItsFilesystem(t *testing.T) {
 	s.must("umount", "m")
 	s.must("rm", "m")
 	wantContent(t, s.data("mem", "file"), "in memory\n")
-	s.serve(socket)
-	if status, answer := ask(t, socket, "VolumeDriver.Unmount", `{"Name":"mem","ID":"c1"}`); status != 200 {
-		t.Error(answer)
-	}
-	if m := mountsBelow(s.root); len(m) > 0 {
-		t.Errorf("still mounted: %v", m)
-	}
+	s.lastClientGoes(socket)
 	s.must("volume", "rm", "mem")
 }
 

@@ -104,9 +104,6 @@ func (e *Engine) indexEach(tx catalog.Tx, names []string) error {
 // indexVolume records one volume, or forgets one that isn't there.
 func (e *Engine) indexVolume(tx catalog.Tx, name string, stamp volumes.Stamp) (volumes.Volume, error) {
 	v, err := e.volumes().Get(name)
-	if errors.Is(err, volumes.ErrNotFound) {
-		return v, cmp.Or(tx.Delete(kindVolume, name), err)
-	}
 	if err != nil {
 		return v, cmp.Or(tx.Delete(kindVolume, name), err) // said each time
 	}
