@@ -241,7 +241,7 @@ func (fs *FS) truncate(n *node, in *fuse.SetAttrIn) error {
 // removed a file's capabilities, before a write (file_remove_privs, notify_change).
 // Both take them away, but for a write by root (CAP_FSETID).
 func (n *node) dropPrivileges(dir int, base string, uid uint32) error {
-	if n.use().capsGone.Swap(false) && uid == 0 {
+	if n.use().is.clear(capsGone) && uid == 0 {
 		return nil
 	}
 	return sys.ChownAt(dir, base, -1, -1)

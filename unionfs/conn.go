@@ -35,7 +35,7 @@ const maxWrite = 1 << 20
 func (fs *FS) transport() transport.Config {
 	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}
 	return transport.Config{
-		FS: c, Options: fs.settings(), Read: c.read, Rename: c.rename, Lengthy: c.lengthy, LongList: c.longList,
+		FS: c, Options: fs.settings(), Read: c.read, Source: c.readFrom, Rename: c.rename, Lengthy: c.lengthy, LongList: c.longList,
 		// A lock that is waited for keeps an entry of its processor's queue, and the
 		// unlock would need another: enough waiters would wait for ever.
 		Ring:  !fs.cfg.NoRing && !fs.forwardsLocks(),

@@ -155,7 +155,7 @@ func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat
 	e := &layers.Entry{Upper: true, Stat: layers.Compact(&st), Ino: s.IDs.Number(st.Dev, st.Ino)}
 	n := fs.table.intern(dir, nm, e, true)
 	if regular && !dir.tree.shared {
-		n.use().bare.Store(true)
+		n.use().is.set(bare)
 		if sys.AccessMode(fd) == sys.O_RDWR {
 			fs.retain(n, e, d)
 		}
@@ -205,7 +205,7 @@ func (t *table) addNameless(tr *tree, e *layers.Entry, pin int) *node {
 	defer t.mu.Unlock()
 	n := t.add(tr, e)
 	n.pin.Store(int32(pin))
-	n.use().gone.Store(true)
+	n.use().is.set(gone)
 	n.lookups = 1
 	return n
 }

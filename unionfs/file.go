@@ -5,6 +5,7 @@ import (
 
 	"github.com/unionmount/unionmount/cow"
 	"github.com/unionmount/unionmount/layers/sys"
+	"github.com/unionmount/unionmount/unionfs/transport"
 )
 
 // Open answers ENOSYS where the kernel shall never ask again.
@@ -213,6 +214,19 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 		return 0, c.fs.failed(n, "read", err)
 	}
 	return got, fuse.OK
+}
+
+// readFrom is what read reads in. A volume's file is left to read: it may be a handle's own.
+func (c *conn) readFrom(in *fuse.ReadIn) transport.Source {
+	n := c.node(in.NodeId)
+	if n.tree.shared {
+		return nil
+	}
+	d, err := c.fs.file(n, false)
+	if err != nil {
+		return nil // read says why
+	}
+	return d
 }
 
 // Write writes data. The kernel has appended already in the union, whose size

@@ -27,15 +27,28 @@ type node struct {
 
 // usedPart is what a node needs that is read, changed or linked: most are only looked up.
 type usedPart struct {
-	copyMu   sync.Mutex
-	data     nodeData
-	gone     atomic.Bool  // the union has no name of it any more
-	lost     atomic.Int32 // errno of a held back write that failed and was not reported; 0: none (writeback.go)
-	doubted  atomic.Bool  // a write to it was doubted (writeback.go)
-	bare     atomic.Bool  // made by this mount, and nobody has given it capabilities (xattr.go)
-	capsGone atomic.Bool  // its capabilities were removed last (attr.go)
-	more     []name       // known names beside node.at; guarded by table.mu
+	copyMu sync.Mutex
+	data   nodeData
+	is     facts
+	lost   atomic.Int32 // errno of a held back write that failed and was not reported; 0: none (writeback.go)
+	more   []name       // known names beside node.at; guarded by table.mu
 }
+
+// facts are yes or no, in four bytes together.
+type facts struct{ bits atomic.Uint32 }
+
+const (
+	gone     = 1 << iota // the union has no name of it any more
+	doubted              // a write to it was doubted (writeback.go)
+	bare                 // made by this mount, and nobody has given it capabilities (xattr.go)
+	capsGone             // its capabilities were removed last (attr.go)
+)
+
+func (f *facts) has(fact uint32) bool { return f.bits.Load()&fact != 0 }
+func (f *facts) set(fact uint32)      { f.bits.Or(fact) }
+
+// clear tells whether it was set.
+func (f *facts) clear(fact uint32) bool { return f.bits.And(^fact)&fact != 0 }
 
 // dirPart is what only a directory needs: most nodes are files.
 type dirPart struct {
@@ -99,7 +112,7 @@ func (n *node) ino() uint64 { return n.entry.Load().Ino }
 // isGone tells that the union has no name of it any more.
 func (n *node) isGone() bool {
 	u := n.used.Load()
-	return u != nil && u.gone.Load()
+	return u != nil && u.is.has(gone)
 }
 
 // sameObject tells whether a found entry is what the node stands for. Numbers

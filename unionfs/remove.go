@@ -103,7 +103,7 @@ func (fs *FS) nameGone(n, dir *node, nm string) error {
 	if left > 0 {
 		return nil
 	}
-	n.use().gone.Store(true)
+	n.use().is.set(gone)
 	if pin := n.pin.Load(); pin >= 0 {
 		// Names that nobody has looked up yet may be left; the number then stays this object's.
 		if st, err := sys.StatAt(int(pin), ""); err == nil && st.Nlink > 0 && !e.IsDir() {
@@ -126,7 +126,7 @@ func (fs *FS) indexedNameGone(n *node, e *layers.Entry) error {
 	}
 	n.pin.Store(int32(fd))
 	n.amend((*layers.Entry).DropIndex)
-	n.use().gone.Store(true)
+	n.use().is.set(gone)
 	fs.table.detach(n)
 	return n.tree.writer.DropIndex(e.Index())
 }

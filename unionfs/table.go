@@ -70,7 +70,7 @@ func (t *table) addName(n, dir *node, nm string) {
 		return
 	}
 	if n.isGone() {
-		n.use().gone.Store(false)
+		n.use().is.clear(gone)
 	}
 	dir.kids++
 	switch {

@@ -28,7 +28,7 @@ func TestNodeSize(t *testing.T) {
 	if size := unsafe.Sizeof(node{}); size > 80 {
 		t.Errorf("a node has %d bytes", size)
 	}
-	if size := unsafe.Sizeof(usedPart{}); size > 112 {
+	if size := unsafe.Sizeof(usedPart{}); size > 96 {
 		t.Errorf("its used part has %d bytes", size)
 	}
 }

@@ -94,7 +94,7 @@ func (fs *FS) doubts(n *node) bool {
 // inDoubt tells whether doubts had the kernel ask for a removal of capabilities that wasn't settled yet.
 func (n *node) inDoubt() bool {
 	u := n.used.Load()
-	return u != nil && u.doubted.Load()
+	return u != nil && u.is.has(doubted)
 }
 
 const oneBlock = 4096
@@ -186,7 +186,7 @@ func (fs *FS) keepsMtime(n *node, in *fuse.SetAttrIn, fd int, truncate func() er
 
 // settle ends n's doubt with the SETATTR of nothing before a write: n is in upper by now; an empty file gets its first block.
 func (fs *FS) settle(n *node, in *fuse.SetAttrIn) error {
-	if onlyTimes(in) || !n.inDoubt() || !n.use().doubted.Swap(false) || in.Valid&fuse.FATTR_SIZE != 0 {
+	if onlyTimes(in) || !n.inDoubt() || !n.use().is.clear(doubted) || in.Valid&fuse.FATTR_SIZE != 0 {
 		return nil
 	}
 	d, err := fs.fileOf(n, 0, false, true)

@@ -39,7 +39,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 		err = sys.ENODATA // a directory that exists only for a route
 	}
 	if err == sys.ENODATA && attr == capability && len(dest) == 0 && c.fs.doubts(n) {
-		n.use().doubted.Store(true)
+		n.use().is.set(doubted)
 		return capabilitySize, fuse.OK
 	}
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *conn) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest 
 // isBare tells that n's object can't have capabilities, for which the kernel asks before it writes to a file.
 func (n *node) isBare() bool {
 	u := n.used.Load()
-	return u != nil && u.bare.Load()
+	return u != nil && u.is.has(bare)
 }
 
 // xattr reads an attribute of n's object by its name on disk.
@@ -112,7 +112,7 @@ func (c *conn) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uin
 // yet: for the kernel below, we write it after.
 func (c *conn) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	if attr == capability {
-		c.node(in.NodeId).use().bare.Store(false)
+		c.node(in.NodeId).use().is.clear(bare)
 		if err := c.fs.fetchWritten(c.node(in.NodeId), 0); err != nil {
 			return c.fs.failed(c.node(in.NodeId), "set capabilities of", err)
 		}
@@ -138,7 +138,7 @@ func (c *conn) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string) fu
 		err = c.changeXattr(in.NodeId, attr, sys.RemoveXattrFd)
 	}
 	if err == nil && attr == capability {
-		n.use().capsGone.Store(true)
+		n.use().is.set(capsGone)
 	}
 	return c.fs.failed(n, "change attributes of", err)
 }

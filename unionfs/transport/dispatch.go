@@ -133,6 +133,9 @@ func (s *Server) read(r *request) {
 	if s.cfg.Read != nil {
 		r.size, r.status = s.cfg.Read(in, buf, r.now)
 		r.later = r.now && r.status == fuse.EAGAIN
+		if r.later && r.ring && s.cfg.Source != nil {
+			r.from = s.cfg.Source(in)
+		}
 		return
 	}
 	got, status := s.cfg.FS.Read(nil, in, buf)
@@ -214,8 +217,8 @@ func slow(r *request) bool {
 // lengthy tells that r may take long.
 func (s *Server) lengthy(r *request) bool {
 	switch r.head.Opcode {
-	case opRead: // Config.Read says so when it knows
-		return s.cfg.Read == nil && as[fuse.ReadIn](r).Size > bigData
+	case opRead:
+		return largeRead(r)
 	case opReaddir, opReaddirplus: // from its start on: all names of all layers are read
 		return as[fuse.ReadIn](r).Offset == 0 && (s.cfg.LongList == nil || s.cfg.LongList(r.head.NodeId))
 	case opWrite:
@@ -235,6 +238,11 @@ func (s *Server) lengthy(r *request) bool {
 		return slow(r)
 	}
 	return s.cfg.Lengthy != nil && s.cfg.Lengthy(r.head)
+}
+
+// largeRead tells of a piece that is copied on another processor than the client's, which has its own copying to do.
+func largeRead(r *request) bool {
+	return r.head.Opcode == opRead && as[fuse.ReadIn](r).Size > bigData
 }
 
 // bigData takes longer to copy than to hand a request to another thread.

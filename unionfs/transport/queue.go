@@ -46,7 +46,11 @@ type entry struct {
 // queueDepth is how many requests of one processor's clients may be under way; more wait in the kernel.
 const queueDepth = 32
 
-const wakeupID = ^uint64(0)
+// What a completion is of, but a command: then userData is the entry's index.
+const (
+	wakeupID = ^uint64(0)
+	readID   = uint64(1) << 32 // with the entry's index: a read
+)
 
 // Layout of struct fuse_uring_req_header.
 const (
@@ -211,6 +215,8 @@ func (q *queue) register() error {
 			return nil
 		case c.userData == wakeupID:
 			q.collect()
+		case c.userData&readID != 0:
+			q.arrived(&q.entries[c.userData&^readID], int(c.res))
 		case c.res < 0:
 			return fmt.Errorf("%w: %w", errRefused, unix.Errno(-c.res))
 		default:
@@ -246,6 +252,8 @@ func (q *queue) round() error {
 		switch {
 		case c.userData == wakeupID:
 			q.collect()
+		case c.userData&readID != 0:
+			q.arrived(&q.entries[c.userData&^readID], int(c.res))
 		case c.res != 0: // ENOTCONN: the mount is gone
 			q.live--
 		default:
@@ -270,8 +278,17 @@ func (q *queue) answer(e *entry) {
 			return
 		}
 	}
+	if e.request.from != nil {
+		e.read()
+		return
+	}
+	q.leave(e)
+}
+
+// leave has e answered on another thread than the queue's: the helper's on this processor, or any other.
+func (q *queue) leave(e *entry) {
 	e.request.now = false
-	if !q.helper.take(e) {
+	if largeRead(&e.request) || !q.helper.take(e) {
 		go q.elsewhere(e)
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // ring is an io_uring (io_uring(7)) with entries of 128 bytes for commands of a
-// driver. One thread submits and waits.
+// driver and for reads. One thread submits and waits.
 type ring struct {
 	fd     int
 	mapped [2][]byte // the rings, the submission entries
@@ -25,13 +25,13 @@ type ring struct {
 	tail   uint32 // of what was prepared; *sqTail of what the kernel may see
 }
 
-// sqe is struct io_uring_sqe with IORING_SETUP_SQE128, as IORING_OP_URING_CMD and IORING_OP_POLL_ADD use it.
+// sqe is struct io_uring_sqe with IORING_SETUP_SQE128, as IORING_OP_URING_CMD, IORING_OP_POLL_ADD and IORING_OP_READ use it.
 type sqe struct {
 	opcode   uint8
 	flags    uint8
 	ioprio   uint16
 	fd       int32
-	cmdOp    uint64 // cmd_op and padding
+	cmdOp    uint64 // cmd_op and padding; of a read: its offset
 	addr     uint64
 	len      uint32
 	opFlags  uint32 // of poll: the events
@@ -51,6 +51,7 @@ type cqe struct {
 
 const (
 	opPollAdd  = 6  // IORING_OP_POLL_ADD
+	opRingRead = 22 // IORING_OP_READ
 	opUringCmd = 46 // IORING_OP_URING_CMD
 
 	setupCQSize    = 1 << 3        // IORING_SETUP_CQSIZE

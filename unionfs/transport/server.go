@@ -27,6 +27,9 @@ type Config struct {
 	// Read reads straight into the reply. now: it answers EAGAIN rather than wait for the
 	// disk, and is asked again where waiting holds nobody up. nil: FS.Read does.
 	Read func(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status)
+	// Source is the file that Read reads, if one is at hand: asked after an EAGAIN of Read, so that a ring can wait for
+	// the disk. nil, or an answer of nil: Read is asked again, elsewhere.
+	Source func(in *fuse.ReadIn) Source
 	// Rename is FS.Rename. now: it answers EAGAIN rather than copy anything or wait, and is asked again as above. nil: FS.Rename does.
 	Rename func(in *fuse.RenameIn, oldName, newName string, now bool) fuse.Status
 	// Lengthy tells that answering a change may take long, as a copy-up does, so
@@ -38,6 +41,12 @@ type Config struct {
 	Ring bool
 	// Fault is told of what isn't as it should be and isn't the end of the mount.
 	Fault func(what string, err error)
+}
+
+// Source is an open file; Done gives it back.
+type Source interface {
+	Fd() int
+	Done()
 }
 
 // Server answers the requests of one connection. Its methods are safe for concurrent use.

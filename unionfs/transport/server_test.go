@@ -74,7 +74,7 @@ type served struct {
 	mnt    string
 }
 
-func serve(t *testing.T, kind Kind) *served {
+func serve(t *testing.T, kind Kind, change ...func(*Config)) *served {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		suite.Absent(t, "needs root to mount by mount(2)")
@@ -88,8 +88,11 @@ func serve(t *testing.T, kind Kind) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.server, err = Open(fd, Config{FS: p, Options: options(), Ring: kind == Ring,
-		Fault: func(what string, err error) { t.Log(what, err) }})
+	cfg := Config{FS: p, Options: options(), Ring: kind == Ring, Fault: func(what string, err error) { t.Log(what, err) }}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s.server, err = Open(fd, cfg)
 	if err == nil {
 		err = s.server.Serve()
 	}

@@ -79,9 +79,10 @@ type request struct {
 
 	now    bool // whoever answers must not wait
 	status fuse.Status
-	size   int  // of the answer in out
-	silent bool // nobody waits for an answer
-	later  bool // not answered: that would have meant to wait
+	size   int    // of the answer in out
+	silent bool   // nobody waits for an answer
+	later  bool   // not answered: that would have meant to wait
+	from   Source // of a read that the ring does
 
 	dir  fuse.DirEntryList
 	move fuse.RenameIn
