@@ -53,6 +53,9 @@ func dirDescriptors(limit uint64, layers int) int {
 	return int(max(4, min(1024, limit/4/uint64(layers+1))))
 }
 
+// mostDescriptors is about what all that is kept open comes to, in a mount of few layers.
+const mostDescriptors = 8192
+
 // Open opens every layer root, takes the lock on work, sweeps what a crash left
 // there and checks that the upper's filesystem has what an upper needs.
 // Nothing is mounted; Close undoes it.
@@ -67,6 +70,11 @@ func Open(cfg Config) (fs *FS, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("raise the limit of open files: %w", err)
 	}
+	go func() {
+		if err := sys.RoomForDescriptors(min(limit, mostDescriptors)); err != nil {
+			cfg.Log.Info("no room made for descriptors, requests will wait while it grows", "error", err)
+		}
+	}()
 	sys.Umask(0)
 	fs = &FS{cfg: cfg, acl: !cfg.NoACL}
 	fs.data.init(int(max(16, min(4096, limit/4))))

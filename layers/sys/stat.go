@@ -127,16 +127,6 @@ func Umask(mask int) int { return unix.Umask(mask) }
 // Geteuid is the effective user of the process.
 func Geteuid() int { return unix.Geteuid() }
 
-// RaiseNoFile lifts the soft limit of descriptors to the hard one and returns it.
-func RaiseNoFile() (uint64, error) {
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return 0, err
-	}
-	lim.Cur = lim.Max
-	return lim.Cur, unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
-}
-
 // HasCap tells whether the process has the capability numbered c in effect.
 func HasCap(c uint) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
