@@ -22,6 +22,13 @@ type Data struct {
 
 // OpenData opens the data of the lower file ref for reading: its own or, of a metacopy, that below.
 func (s *Stack) OpenData(ref Ref) (int, error) {
+	fd, err := s.Lowers[ref.Layer].Open(ref.Path, sys.O_RDONLY)
+	if err == nil {
+		if !sys.MayHaveXattr(fd, SuffixMetacopy) {
+			return fd, nil
+		}
+		_ = sys.Close(fd) // nothing was written to it
+	}
 	at, err := s.data(ref)
 	if err != nil {
 		return -1, err

@@ -200,6 +200,9 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 		return 0, c.fs.failed(n, "read", err)
 	}
 	defer d.release()
+	if e := n.entry.Load(); !e.Upper && !c.fs.cfg.Coherent { // its end is known, and not to be found by one more pread(2)
+		buf = buf[:max(0, min(int64(len(buf)), e.Stat.Size-int64(in.Offset)))]
+	}
 	if now {
 		got, err := sys.PreadNow(d.fd, buf, int64(in.Offset))
 		switch err {

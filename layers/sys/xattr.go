@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"bytes"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,13 @@ func GetXattrFd(fd int, attr string) ([]byte, error) {
 		}
 		return n, err
 	})
+}
+
+// MayHaveXattr tells whether the open file fd may have an extended attribute whose name ends with suffix. No is certain.
+func MayHaveXattr(fd int, suffix string) bool {
+	var names [256]byte
+	n, err := unix.Flistxattr(fd, names[:])
+	return err != nil && err != unix.ENOTSUP || err == nil && bytes.Contains(names[:n], append([]byte(suffix), 0))
 }
 
 func getXattr(read func([]byte) (int, error)) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ type queue struct {
 	ring    *ring
 	entries []entry
 	live    int // entries that the kernel has or that are being answered
+	gives   giveWay
 
 	helper *helper
 	wakeup int // eventfd
@@ -149,8 +151,9 @@ func (q *queue) allocate(size int) (err error) {
 func (s *Server) startQueues() error {
 	s.kind = Ring
 	results := make(chan error, len(s.queues))
+	gives := newGiveWay()
 	for _, q := range s.queues {
-		q.s = s
+		q.s, q.gives = s, gives
 		s.serving.Go(func() { q.serve(results) })
 	}
 	// A thread that waits in a ring keeps one of Go's processors for a while, and
@@ -244,6 +247,7 @@ func (q *queue) round() error {
 	if err := q.ring.wait(); err != nil {
 		return err
 	}
+	q.gives.woken(time.Now())
 	for {
 		c, ok := q.ring.completed()
 		if !ok {

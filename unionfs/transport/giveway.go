@@ -1,0 +1,84 @@
+package transport
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// giveWay has a ring's thread give way to its client while that asks in quick succession.
+//
+// The client is woken while the thread that answers it still has the processor. So the kernel looks for an idle one, and
+// waking that may take longer than the request (in a virtual machine 35 us: an interrupt to a processor that was halted).
+// The next request comes from there, and the one after it from here again. A processor that runs nothing but SCHED_IDLE
+// counts as idle (sched_idle_cpu in select_idle_sibling): the client stays, and takes the processor at once.
+//
+// Where others want the processor too, a thread of SCHED_IDLE may have to wait for it, some milliseconds. So it is one only
+// after many requests each of which came soon after the last, and no longer once one didn't. The next time it takes more of
+// them, if this one was short.
+type giveWay struct {
+	set    func(policy uint32) error // of the calling thread; nil: this isn't for us
+	on     bool
+	last   time.Time // when the thread was woken last
+	streak int       // requests in quick succession
+	needed int
+}
+
+const (
+	quickly    = 300 * time.Microsecond // two requests, and two halted processors
+	fewNeeded  = 64
+	mostNeeded = 64 << 7
+)
+
+// newGiveWay finds out, on a thread that ends with it, whether a thread may leave SCHED_IDLE again: an
+// unprivileged one may not (sched_setscheduler(2)).
+func newGiveWay() giveWay {
+	g := giveWay{needed: fewNeeded}
+	done := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- setPolicy(unix.SCHED_IDLE) == nil && setPolicy(unix.SCHED_NORMAL) == nil
+	}()
+	if <-done {
+		g.set = setPolicy
+	}
+	return g
+}
+
+// woken is called each time the thread has waited for requests.
+func (g *giveWay) woken(now time.Time) {
+	quick := now.Sub(g.last) < quickly
+	g.last = now
+	switch {
+	case g.set == nil:
+	case quick:
+		g.streak++
+		if !g.on && g.streak >= g.needed {
+			g.on = g.set(unix.SCHED_IDLE) == nil
+		}
+	case g.on:
+		g.needed = nextNeeded(g.needed, g.streak)
+		g.streak, g.on = 0, g.set(unix.SCHED_NORMAL) != nil
+	default:
+		g.streak = 0
+	}
+}
+
+// nextNeeded is how many requests are needed for the next time, when this one lasted for streak of them.
+func nextNeeded(needed, streak int) int {
+	if streak > 4*needed {
+		return fewNeeded
+	}
+	return min(2*needed, mostNeeded)
+}
+
+// setPolicy sets the scheduling policy of the calling thread, and leaves its nice value.
+func setPolicy(policy uint32) error {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return err
+	}
+	attr.Policy = policy
+	return unix.SchedSetAttr(0, attr, 0)
+}

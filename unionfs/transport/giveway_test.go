@@ -1,0 +1,98 @@
+package transport
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestGiveWay: a thread gives way after many quick requests, no longer after a slow one, and after a short time of it
+// not again as soon.
+func TestGiveWay(t *testing.T) {
+	var policy uint32
+	g := giveWay{needed: fewNeeded, set: func(p uint32) error { policy = p; return nil }}
+	now := time.Now()
+	ask := func(requests int, after time.Duration) {
+		for range requests {
+			now = now.Add(after)
+			g.woken(now)
+		}
+	}
+	want := func(what string, p uint32) {
+		t.Helper()
+		if policy != p {
+			t.Errorf("%s: the policy is %d, want %d", what, policy, p)
+		}
+	}
+	ask(10*fewNeeded, 2*quickly)
+	want("slow requests", unix.SCHED_NORMAL)
+	ask(fewNeeded, quickly/10)
+	want("a quick run", unix.SCHED_IDLE)
+	ask(1, 2*quickly)
+	want("one slow request", unix.SCHED_NORMAL)
+	ask(fewNeeded, quickly/10)
+	want("as many after a short time", unix.SCHED_NORMAL)
+	ask(10*fewNeeded, quickly/10)
+	want("more", unix.SCHED_IDLE)
+	ask(1, 2*quickly)
+	ask(fewNeeded, quickly/10)
+	want("after a long time", unix.SCHED_IDLE)
+	for range 20 {
+		ask(1, 2*quickly)
+		ask(g.needed, quickly/10)
+	}
+	if g.needed > mostNeeded {
+		t.Errorf("%d requests are needed", g.needed)
+	}
+	g.set = nil
+	ask(mostNeeded, quickly/10) // an unprivileged thread: nothing is to be called
+}
+
+// TestGiveWayForReal: the thread that answers one quick client is SCHED_IDLE meanwhile, and no other is; a pause ends it.
+func TestGiveWayForReal(t *testing.T) {
+	switchRing(t)
+	m, pid := peer(t, string(Ring))
+	var st unix.Stat_t
+	idle := 0
+	for end := time.Now().Add(10 * time.Second); idle == 0 && time.Now().Before(end); {
+		for range 20 * fewNeeded {
+			_ = unix.Stat(m+"/none", &st)
+		}
+		idle = idleThreads(t, pid)
+	}
+	if idle == 0 {
+		t.Error("no thread gives way")
+	}
+	await(t, "it ends by the next slow requests", func() bool {
+		time.Sleep(time.Millisecond)
+		_ = unix.Stat(m+"/none", &st)
+		return idleThreads(t, pid) == 0
+	})
+}
+
+// idleThreads counts the threads of a process whose policy is SCHED_IDLE (proc_pid_stat(5), field 41).
+func idleThreads(t *testing.T, pid int) (n int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tasks {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // it ended
+		}
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if fields[41-3] == strconv.Itoa(unix.SCHED_IDLE) {
+			n++
+		}
+	}
+	return n
+}
