@@ -99,7 +99,14 @@ func TestLowerAnswersEIO(t *testing.T) {
 		mustShell(t, b.dir, "mount -o remount,ro disk; cp --sparse=always disk.img copy.img")
 		b.prepare(t, io)
 		// A loop device answers EIO beyond the end of its file.
-		mustShell(t, b.dir, "truncate -s 0 disk.img; echo 3 >/proc/sys/vm/drop_caches")
+		mustShell(t, b.dir, "truncate -s 0 disk.img")
+		eventually(t, "nothing of the disk is in memory", func() bool { // pages on their way to a list of the kernel's stay
+			mustShell(t, b.dir, "echo 3 >/proc/sys/vm/drop_caches")
+			_, list := os.ReadDir(b.lowers[1] + "/d")
+			_, stat := os.Lstat(b.lowers[1] + "/d/unknown")
+			_, through := os.ReadDir(b.in("d"))
+			return list != nil && stat != nil && through != nil
+		})
 		b.check(t, unix.EIO)
 		mustShell(t, b.dir, "cat copy.img >disk.img; echo 3 >/proc/sys/vm/drop_caches")
 		wantContent(t, b.in("d/known"), "x\n")
