@@ -212,15 +212,15 @@ func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Stat.Size > readsAhead {
+	if e.Stat.Size > largeFile {
 		sys.Sequential(fd)
 	}
 	return newDesc(fd, read, write), nil
 }
 
-// readsAhead is the size of a file, in bytes, from which on it matters how much the file system below reads ahead. The
+// largeFile is the size of a file, in bytes, from which on it matters how much the file system below reads ahead. The
 // kernel asks us for more at once than it reads ahead itself: small pieces, each waited for, make that slower than it is below.
-const readsAhead = 256 << 10
+const largeFile = 256 << 10
 
 // openObject opens n's object read-only, or for writing with the access mode given.
 func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, error) {

@@ -20,12 +20,10 @@ func RoomForDescriptors(n uint64) error {
 	if err != nil {
 		return err
 	}
+	defer Close(fd) // an eventfd has nothing to lose
 	last, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, int(n)-1)
-	if err == nil {
-		err = Close(last)
+	if err != nil {
+		return err
 	}
-	if closed := Close(fd); err == nil {
-		err = closed
-	}
-	return err
+	return Close(last)
 }

@@ -35,7 +35,7 @@ func GetXattrFd(fd int, attr string) ([]byte, error) {
 func MayHaveXattr(fd int, suffix string) bool {
 	var names [256]byte
 	n, err := unix.Flistxattr(fd, names[:])
-	return err != nil && err != unix.ENOTSUP || err == nil && bytes.Contains(names[:n], append([]byte(suffix), 0))
+	return err != nil && err != unix.ENOTSUP || err == nil && bytes.Contains(names[:n], []byte(suffix+"\x00"))
 }
 
 func getXattr(read func([]byte) (int, error)) ([]byte, error) {

@@ -133,7 +133,7 @@ func (s *Server) read(r *request) {
 	if s.cfg.Read != nil {
 		r.size, r.status = s.cfg.Read(in, buf, r.now)
 		r.later = r.now && r.status == fuse.EAGAIN
-		if r.later && r.ring && s.cfg.Source != nil {
+		if r.later && s.cfg.Source != nil {
 			r.from = s.cfg.Source(in)
 		}
 		return

@@ -1,10 +1,6 @@
 package transport
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,16 +76,8 @@ func TestGiveWayForReal(t *testing.T) {
 // idleThreads counts the threads of a process whose policy is SCHED_IDLE (proc_pid_stat(5), field 41).
 func idleThreads(t *testing.T, pid int) (n int) {
 	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range tasks {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // it ended
-		}
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	for _, text := range ofThreads(t, pid, "stat") {
+		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 		if fields[41-3] == strconv.Itoa(unix.SCHED_IDLE) {
 			n++
 		}

@@ -213,19 +213,28 @@ func (q *queue) register() error {
 	}
 	for { // refusals come at once; so may requests
 		c, ok := q.ring.completed()
-		switch {
-		case !ok:
+		if !ok {
 			return nil
-		case c.userData == wakeupID:
-			q.collect()
-		case c.userData&readID != 0:
-			q.arrived(&q.entries[c.userData&^readID], int(c.res))
-		case c.res < 0:
+		}
+		if !q.take(c) {
 			return fmt.Errorf("%w: %w", errRefused, unix.Errno(-c.res))
-		default:
-			q.answer(&q.entries[c.userData])
 		}
 	}
+}
+
+// take does what a completion is for. false: it is of a command that failed.
+func (q *queue) take(c cqe) bool {
+	switch {
+	case c.userData == wakeupID:
+		q.collect()
+	case c.userData&readID != 0:
+		q.arrived(&q.entries[c.userData&^readID], int(c.res))
+	case c.res != 0:
+		return false
+	default:
+		q.answer(&q.entries[c.userData])
+	}
+	return true
 }
 
 // watchWakeup asks the ring to tell when wake was called.
@@ -253,15 +262,8 @@ func (q *queue) round() error {
 		if !ok {
 			return nil
 		}
-		switch {
-		case c.userData == wakeupID:
-			q.collect()
-		case c.userData&readID != 0:
-			q.arrived(&q.entries[c.userData&^readID], int(c.res))
-		case c.res != 0: // ENOTCONN: the mount is gone
+		if !q.take(c) { // ENOTCONN: the mount is gone
 			q.live--
-		default:
-			q.answer(&q.entries[c.userData])
 		}
 		if q.ring.prepared() > 0 && q.ring.pending() {
 			if err := q.ring.submit(); err != nil { // don't let the client wait for another's

@@ -351,20 +351,27 @@ func TestIdle(t *testing.T) {
 // cpuTime adds up what every thread of a process has run (proc(5), schedstat).
 func cpuTime(t testing.TB, pid int) (sum time.Duration) {
 	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		t.Fatal("no threads", err)
-	}
-	for _, p := range tasks {
-		text, err := os.ReadFile(p)
-		if err != nil {
-			continue // it has ended
-		}
+	for _, text := range ofThreads(t, pid, "schedstat") {
 		var ns int64
-		if _, err := fmt.Sscan(string(text), &ns); err != nil {
+		if _, err := fmt.Sscan(text, &ns); err != nil {
 			t.Fatal(err)
 		}
 		sum += time.Duration(ns)
 	}
 	return sum
+}
+
+// ofThreads reads a file of proc(5) for each thread of a process.
+func ofThreads(t testing.TB, pid int, file string) (texts []string) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, file))
+	if err != nil || len(tasks) == 0 {
+		t.Fatal("no threads", err)
+	}
+	for _, p := range tasks {
+		if text, err := os.ReadFile(p); err == nil { // else it has ended
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
 }
