@@ -79,10 +79,11 @@ func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 // SetAttr answers chmod, chown, utimensat, truncate and ftruncate.
 func (c *conn) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := c.node(in.NodeId)
-	if err := c.fs.setAttr(n, in); err != nil {
-		return c.fs.failed(n, "change attributes of", err)
+	st, ok := c.fs.putsOff(n, in)
+	var err error
+	if !ok {
+		st, err = c.fs.setAttr(n, in)
 	}
-	st, err := c.fs.stat(n)
 	if err != nil {
 		return c.fs.failed(n, "change attributes of", err)
 	}
@@ -91,14 +92,20 @@ func (c *conn) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return fuse.OK
 }
 
-func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
+// setAttr changes what in says and tells what n has then.
+func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) (sys.Stat, error) {
+	if fs.flushesNothing(n, in) {
+		n.flushedMtime(mtimeOf(in))
+	} else if err := fs.changeAttr(n, in); err != nil {
+		return sys.Stat{}, err
+	}
+	return fs.stat(n)
+}
+
+func (fs *FS) changeAttr(n *node, in *fuse.SetAttrIn) error {
 	limit := cow.Whole
 	if in.Valid&fuse.FATTR_SIZE != 0 {
 		limit = int64(in.Size)
-	}
-	if fs.flushesNothing(n, in) {
-		n.flushedMtime(mtimeOf(in))
-		return nil
 	}
 	if err := fs.change(n, limit); err != nil {
 		return err

@@ -1,6 +1,12 @@
 package unionfs
 
-import "github.com/unionmount/unionmount/layers/sys"
+import (
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/unionmount/unionmount/layers/sys"
+)
 
 // While the kernel holds data back it keeps a file's mtime itself, and tells us with a SETATTR when it has changed. What
 // it held back may arrive after that and moves the mtime on the disk, which the next mount would show: it is set back.
@@ -88,6 +94,41 @@ func (n *node) flushedMtime(at sys.Timespec) {
 	if m := u.data.mtime.Load(); m != nil && !m.owed {
 		u.data.mtime.Store(&mtime{at: at})
 	}
+}
+
+// putsOff answers the flush of times before an fsync(2) of what was just written (fuse_fsync, fuse_flush_times)
+// without touching the disk, which has the time when that arrived, a moment later: the mtime is owed. What a write moves is
+// mtime and ctime to the same time; a utimensat(2) that looks the same wants what is given here.
+func (fs *FS) putsOff(n *node, in *fuse.SetAttrIn) (st sys.Stat, ok bool) {
+	at := mtimeOf(in)
+	u := n.used.Load()
+	if u == nil || !onlyTimes(in) || uint64(at.Sec) != in.Ctime || uint32(at.Nsec) != in.Ctimensec ||
+		time.Since(time.Unix(at.Unix())) > aMoment || n.entry.Load().Index() != "" {
+		return st, false
+	}
+	d := n.kept()
+	if d == nil {
+		return st, false
+	}
+	defer d.release()
+	u.copyMu.Lock()
+	defer u.copyMu.Unlock()
+	if m := u.data.mtime.Load(); m == nil || !m.owed {
+		return st, false
+	}
+	st, err := sys.StatUntimed(d.fd)
+	if err == nil {
+		st, err = fs.countNames(n, n.entry.Load(), st)
+	}
+	if err != nil {
+		return st, false
+	}
+	u.data.mtime.Store(&mtime{at: at, owed: true})
+	if !u.data.keeps(d) { // nobody would close it but us
+		u.data.payMtime(d.fd)
+	}
+	st.Mtim, st.Ctim = at, at
+	return st, true
 }
 
 // forgetMtime says that the disk is about to have another mtime than the kernel was told, and the right one.

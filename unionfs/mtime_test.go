@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/unionmount/unionmount/layers/sys"
 )
@@ -121,6 +122,75 @@ func TestOwedMtime(t *testing.T) {
 	}
 }
 
+// flush sends what the kernel sends before an fsync(2), if a write has moved the times.
+func (w *writer) flush(node uint64, at time.Time) (out fuse.AttrOut) {
+	w.t.Helper()
+	sec, nsec := uint64(at.Unix()), uint32(at.Nanosecond())
+	in := &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: fuse.InHeader{NodeId: node}, Valid: fuse.FATTR_MTIME | fuse.FATTR_CTIME,
+		Mtime: sec, Mtimensec: nsec, Ctime: sec, Ctimensec: nsec}}
+	if s := w.SetAttr(nil, in, &out); !s.Ok() {
+		w.t.Fatal(s)
+	}
+	return out
+}
+
+// TestFlushBeforeFsync: the flush of times before each fsync(2) set them on the disk and asked for them. Either made the
+// next write dirty the inode, and each fsync wait for the journal: twice the time. Only the data goes to the disk.
+func TestFlushBeforeFsync(t *testing.T) {
+	w := newWriter(t)
+	file := w.make("file")
+	w.arrive(file)
+	const pause = 2 * aMoment
+	time.Sleep(pause)
+	now := time.Now()
+	if out := w.flush(file, now); out.Mtime != uint64(now.Unix()) || out.Ctimensec != uint32(now.Nanosecond()) || out.Size != 4 || out.Nlink != 1 {
+		t.Errorf("the flush is answered with %+v", out.Attr)
+	}
+	if on := w.ctime("file"); now.Sub(on) < pause-aMoment {
+		t.Errorf("the flush changed the inode, %v after the write", pause-now.Sub(on))
+	}
+	w.wantMtime("file", file, uint64(now.Unix()), lately)
+	for try := 0; ; try++ {
+		tick := clock(t, unix.CLOCK_REALTIME_COARSE)
+		for range 20 {
+			w.arrive(file)
+			w.flush(file, clock(t, unix.CLOCK_REALTIME_COARSE))
+		}
+		if clock(t, unix.CLOCK_REALTIME_COARSE).Equal(tick) && w.ctime("file").Equal(tick) {
+			break // all of them within one tick, and by its time
+		}
+		if try == 500 {
+			t.Fatal("each write is stamped finer than by a tick of the clock")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := w.fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	shown := clock(t, unix.CLOCK_REALTIME_COARSE)
+	if st, err := os.Stat(w.upper + "file"); err != nil || shown.Sub(st.ModTime()) > time.Minute {
+		t.Errorf("after unmounting: %v, %v", st.ModTime(), err)
+	}
+}
+
+func (w *writer) ctime(nm string) time.Time {
+	w.t.Helper()
+	st, err := sys.StatAt(unix.AT_FDCWD, w.upper+nm)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return time.Unix(st.Ctim.Unix())
+}
+
+func clock(t *testing.T, id int32) time.Time {
+	t.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(ts.Unix())
+}
+
 // TestFlushOfAnOwedMtime: FALLOCATE gave the disk the very mtime that the kernel then flushed, which was taken for a
 // flush of nothing; at the end the disk got back what it had been owed before, or knew before it was owed anything.
 func TestFlushOfAnOwedMtime(t *testing.T) {
@@ -140,11 +210,7 @@ func TestFlushOfAnOwedMtime(t *testing.T) {
 		}
 		now := st.ModTime()
 		flushed[nm] = now
-		in := &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: fuse.InHeader{NodeId: file}, Valid: fuse.FATTR_MTIME | fuse.FATTR_CTIME,
-			Mtime: uint64(now.Unix()), Mtimensec: uint32(now.Nanosecond()), Ctime: uint64(now.Unix()), Ctimensec: uint32(now.Nanosecond())}}
-		if s := w.SetAttr(nil, in, new(fuse.AttrOut)); !s.Ok() {
-			t.Fatal(s)
-		}
+		w.flush(file, now)
 		if nm == "after" {
 			w.arrive(file)
 		}
