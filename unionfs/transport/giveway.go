@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,18 +17,19 @@ import (
 // counts as idle (sched_idle_cpu in select_idle_sibling): the client stays, and takes the processor at once.
 //
 // Where others want the processor too, a thread of SCHED_IDLE may have to wait for it, some milliseconds. So it is one only
-// after many requests each of which came soon after the last, and no longer once one didn't. The next time it takes more of
-// them, if this one was short.
+// after many requests each of which came soon after the last, and no longer once one came late while others want to run. The
+// next time it takes more of them, if this one was short. That a client takes its time is no harm: there is nothing to answer.
 type giveWay struct {
 	set    func(policy uint32) error // of the calling thread; nil: this isn't for us
+	others func() bool               // somebody else wants to run
 	on     bool
-	last   time.Time // when the thread was woken last
-	streak int       // requests in quick succession
+	last   time.Time // when the thread began to wait
+	streak int       // requests in quick succession; once on, all since
 	needed int
 }
 
 const (
-	quickly    = 300 * time.Microsecond // two requests, and two halted processors
+	quickly    = 300 * time.Microsecond // a request, and two halted processors
 	fewNeeded  = 64
 	mostNeeded = 64 << 7
 )
@@ -34,7 +37,7 @@ const (
 // newGiveWay finds out, on a thread that ends with it, whether a thread may leave SCHED_IDLE again: an
 // unprivileged one may not (sched_setscheduler(2)).
 func newGiveWay() giveWay {
-	g := giveWay{needed: fewNeeded}
+	g := giveWay{needed: fewNeeded, others: othersRun}
 	done := make(chan bool)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
@@ -46,20 +49,23 @@ func newGiveWay() giveWay {
 	return g
 }
 
-// woken is called each time the thread has waited for requests.
+// waits is called each time before the thread waits for requests.
+func (g *giveWay) waits(now time.Time) { g.last = now }
+
+// woken is called each time it has waited.
 func (g *giveWay) woken(now time.Time) {
 	quick := now.Sub(g.last) < quickly
-	g.last = now
 	switch {
 	case g.set == nil:
+	case g.on:
+		g.streak++
+		if !quick && g.others() {
+			g.needed = nextNeeded(g.needed, g.streak)
+			g.streak, g.on = 0, g.set(unix.SCHED_NORMAL) != nil
+		}
 	case quick:
 		g.streak++
-		if !g.on && g.streak >= g.needed {
-			g.on = g.set(unix.SCHED_IDLE) == nil
-		}
-	case g.on:
-		g.needed = nextNeeded(g.needed, g.streak)
-		g.streak, g.on = 0, g.set(unix.SCHED_NORMAL) != nil
+		g.on = g.streak >= g.needed && g.set(unix.SCHED_IDLE) == nil
 	default:
 		g.streak = 0
 	}
@@ -71,6 +77,17 @@ func nextNeeded(needed, streak int) int {
 		return fewNeeded
 	}
 	return min(2*needed, mostNeeded)
+}
+
+// othersRun tells whether more than the calling thread is running, or would be if it had a processor (proc_loadavg(5)).
+// It takes two microseconds.
+func othersRun() bool {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return true // as long as nobody knows
+	}
+	fields := strings.Fields(string(text))
+	return len(fields) < 4 || !strings.HasPrefix(fields[3], "1/")
 }
 
 // setPolicy sets the scheduling policy of the calling thread, and leaves its nice value.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,16 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestGiveWay: a thread gives way after many quick requests, no longer after a slow one, and after a short time of it
-// not again as soon.
+// TestGiveWay: a thread gives way after many quick requests; no longer once one came late while others want to run,
+// and after a short time of it not again as soon. A request that takes long to answer is not one that came late.
 func TestGiveWay(t *testing.T) {
 	var policy uint32
-	g := giveWay{needed: fewNeeded, set: func(p uint32) error { policy = p; return nil }}
+	busy := true
+	g := giveWay{needed: fewNeeded, set: func(p uint32) error { policy = p; return nil }, others: func() bool { return busy }}
 	now := time.Now()
 	ask := func(requests int, after time.Duration) {
 		for range requests {
+			g.waits(now)
 			now = now.Add(after)
 			g.woken(now)
+			now = now.Add(2 * quickly) // for the answer
 		}
 	}
 	want := func(what string, p uint32) {
@@ -31,8 +35,12 @@ func TestGiveWay(t *testing.T) {
 	want("slow requests", unix.SCHED_NORMAL)
 	ask(fewNeeded, quickly/10)
 	want("a quick run", unix.SCHED_IDLE)
+	busy = false
+	ask(10, 2*quickly)
+	want("slow requests when nobody else wants to run", unix.SCHED_IDLE)
+	busy = true
 	ask(1, 2*quickly)
-	want("one slow request", unix.SCHED_NORMAL)
+	want("one slow request beside others", unix.SCHED_NORMAL)
 	ask(fewNeeded, quickly/10)
 	want("as many after a short time", unix.SCHED_NORMAL)
 	ask(10*fewNeeded, quickly/10)
@@ -51,7 +59,8 @@ func TestGiveWay(t *testing.T) {
 	ask(mostNeeded, quickly/10) // an unprivileged thread: nothing is to be called
 }
 
-// TestGiveWayForReal: the thread that answers one quick client is SCHED_IDLE meanwhile, and no other is; a pause ends it.
+// TestGiveWayForReal: the thread that answers one quick client is SCHED_IDLE meanwhile, and no other is; a pause ends
+// it when somebody else wants to run.
 func TestGiveWayForReal(t *testing.T) {
 	switchRing(t)
 	m, pid := peer(t, string(Ring))
@@ -66,9 +75,34 @@ func TestGiveWayForReal(t *testing.T) {
 	if idle == 0 {
 		t.Error("no thread gives way")
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	for range runtime.NumCPU() {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+	}
+	cpus, err := processors("online")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread() // and never unlocked: the thread ends with its pinning
 	await(t, "it ends by the next slow requests", func() bool {
-		time.Sleep(time.Millisecond)
-		_ = unix.Stat(m+"/none", &st)
+		for _, cpu := range cpus { // each has a thread of its own
+			var one unix.CPUSet
+			one.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+			_ = unix.Stat(m+"/none", &st)
+		}
 		return idleThreads(t, pid) == 0
 	})
 }

@@ -253,6 +253,7 @@ func (e *entry) command(op uint64) *sqe {
 
 // round waits for requests and answers them.
 func (q *queue) round() error {
+	q.gives.waits(time.Now())
 	if err := q.ring.wait(); err != nil {
 		return err
 	}
