@@ -35,13 +35,14 @@ const (
 )
 
 // newGiveWay finds out, on a thread that ends with it, whether a thread may leave SCHED_IDLE again: an
-// unprivileged one may not (sched_setscheduler(2)).
+// unprivileged one may not (sched_setscheduler(2)). Where somebody has chosen another policy, that stays.
 func newGiveWay() giveWay {
 	g := giveWay{needed: fewNeeded, others: othersRun}
 	done := make(chan bool)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
-		done <- setPolicy(unix.SCHED_IDLE) == nil && setPolicy(unix.SCHED_NORMAL) == nil
+		attr, err := unix.SchedGetAttr(0, 0)
+		done <- err == nil && attr.Policy == unix.SCHED_NORMAL && setPolicy(unix.SCHED_IDLE) == nil && setPolicy(unix.SCHED_NORMAL) == nil
 	}()
 	if <-done {
 		g.set = setPolicy
@@ -96,6 +97,26 @@ func setPolicy(policy uint32) error {
 	if err != nil {
 		return err
 	}
+	if policy == unix.SCHED_IDLE {
+		if err := keepIOPriority(attr.Nice); err != nil {
+			return err
+		}
+	}
 	attr.Policy = policy
 	return unix.SchedSetAttr(0, attr, 0)
+}
+
+// keepIOPriority has the calling thread keep the priority at the disk that it has now. As long as nobody has set one it
+// follows policy and nice value (task_nice_ioclass), and the reads of a SCHED_IDLE thread would wait for everybody's.
+func keepIOPriority(nice int32) error {
+	const thisThread, classShift, bestEffort = 1, 13, 2 // IOPRIO_WHO_PROCESS, of 0
+	now, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, thisThread, 0, 0)
+	if errno == 0 && now>>classShift == 0 {
+		now = bestEffort<<classShift | uintptr(nice+20)/5
+		_, _, errno = unix.RawSyscall(unix.SYS_IOPRIO_SET, thisThread, 0, now)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }

@@ -107,13 +107,22 @@ func TestGiveWayForReal(t *testing.T) {
 	})
 }
 
-// idleThreads counts the threads of a process whose policy is SCHED_IDLE (proc_pid_stat(5), field 41).
+// idleThreads counts the threads of a process whose policy is SCHED_IDLE (proc_pid_stat(5), field 41). Their priority at
+// the disk is best effort all the same (ioprio_get(2)).
 func idleThreads(t *testing.T, pid int) (n int) {
 	t.Helper()
 	for _, text := range ofThreads(t, pid, "stat") {
 		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-		if fields[41-3] == strconv.Itoa(unix.SCHED_IDLE) {
-			n++
+		if fields[41-3] != strconv.Itoa(unix.SCHED_IDLE) {
+			continue
+		}
+		n++
+		tid, err := strconv.Atoi(text[:strings.IndexByte(text, ' ')])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if prio, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, 1, uintptr(tid), 0); errno == 0 && prio>>13 != 2 {
+			t.Errorf("a thread that gives way has the disk's class %d", prio>>13)
 		}
 	}
 	return n
