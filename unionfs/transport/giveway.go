@@ -17,19 +17,20 @@ import (
 // counts as idle (sched_idle_cpu in select_idle_sibling): the client stays, and takes the processor at once.
 //
 // Where others want the processor too, a thread of SCHED_IDLE may have to wait for it, some milliseconds. So it is one only
-// after many requests each of which came soon after the last, and no longer once one came late while others want to run. The
-// next time it takes more of them, if this one was short. That a client takes its time is no harm: there is nothing to answer.
+// after many requests each of which came soon after the last, and no longer once two of few came late while others wanted to
+// run: one may have been the client's own affair, or the host's. The next time it takes more of them, if this one was short.
 type giveWay struct {
 	set    func(policy uint32) error // of the calling thread; nil: this isn't for us
 	others func() bool               // somebody else wants to run
 	on     bool
-	last   time.Time // when the thread began to wait
-	streak int       // requests in quick succession; once on, all since
+	streak int // requests in quick succession; once on, all since
+	late   int // falls with each request, and rises by few with one that came late
 	needed int
 }
 
 const (
 	quickly    = 300 * time.Microsecond // a request, and two halted processors
+	few        = 16
 	fewNeeded  = 64
 	mostNeeded = 64 << 7
 )
@@ -50,19 +51,20 @@ func newGiveWay() giveWay {
 	return g
 }
 
-// waits is called each time before the thread waits for requests.
-func (g *giveWay) waits(now time.Time) { g.last = now }
-
-// woken is called each time it has waited.
-func (g *giveWay) woken(now time.Time) {
-	quick := now.Sub(g.last) < quickly
+// woken is called each time the thread has waited for requests, and for nothing else.
+func (g *giveWay) woken(after time.Duration) {
+	quick := after < quickly
 	switch {
 	case g.set == nil:
 	case g.on:
 		g.streak++
-		if !quick && g.others() {
+		g.late = max(0, g.late-1)
+		if quick || !g.others() {
+			return
+		}
+		if g.late += few; g.late > few {
 			g.needed = nextNeeded(g.needed, g.streak)
-			g.streak, g.on = 0, g.set(unix.SCHED_NORMAL) != nil
+			g.streak, g.late, g.on = 0, 0, g.set(unix.SCHED_NORMAL) != nil
 		}
 	case quick:
 		g.streak++

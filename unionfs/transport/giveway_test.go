@@ -10,19 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestGiveWay: a thread gives way after many quick requests; no longer once one came late while others want to run,
-// and after a short time of it not again as soon. A request that takes long to answer is not one that came late.
+// TestGiveWay: a thread gives way after many quick requests; no longer once two came late while others wanted to run,
+// and after a short time of it not again as soon.
 func TestGiveWay(t *testing.T) {
 	var policy uint32
 	busy := true
 	g := giveWay{needed: fewNeeded, set: func(p uint32) error { policy = p; return nil }, others: func() bool { return busy }}
-	now := time.Now()
 	ask := func(requests int, after time.Duration) {
 		for range requests {
-			g.waits(now)
-			now = now.Add(after)
-			g.woken(now)
-			now = now.Add(2 * quickly) // for the answer
+			g.woken(after)
 		}
 	}
 	want := func(what string, p uint32) {
@@ -39,17 +35,22 @@ func TestGiveWay(t *testing.T) {
 	ask(10, 2*quickly)
 	want("slow requests when nobody else wants to run", unix.SCHED_IDLE)
 	busy = true
-	ask(1, 2*quickly)
-	want("one slow request beside others", unix.SCHED_NORMAL)
+	for range 3 {
+		ask(1, 2*quickly)
+		ask(few, quickly/10)
+	}
+	want("some slow requests beside others", unix.SCHED_IDLE)
+	ask(2, 2*quickly)
+	want("two at once", unix.SCHED_NORMAL)
 	ask(fewNeeded, quickly/10)
 	want("as many after a short time", unix.SCHED_NORMAL)
 	ask(10*fewNeeded, quickly/10)
 	want("more", unix.SCHED_IDLE)
-	ask(1, 2*quickly)
+	ask(2, 2*quickly)
 	ask(fewNeeded, quickly/10)
 	want("after a long time", unix.SCHED_IDLE)
 	for range 20 {
-		ask(1, 2*quickly)
+		ask(2, 2*quickly)
 		ask(g.needed, quickly/10)
 	}
 	if g.needed > mostNeeded {

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +24,9 @@ type queue struct {
 	ring    *ring
 	entries []entry
 	live    int // entries that the kernel has or that are being answered
+	away    int // of them, those that wait for the disk, by the ring or on another thread
 	gives   giveWay
+	pace    diskPace // of polling for those that are away
 
 	helper *helper
 	wakeup int // eventfd
@@ -42,6 +43,7 @@ type entry struct {
 	payload []byte
 	vec     *[2]unix.Iovec // of head and payload; lies in memory that doesn't move
 	commit  uint64
+	away    bool // counted in the queue's away
 	request request
 }
 
@@ -253,11 +255,13 @@ func (e *entry) command(op uint64) *sqe {
 
 // round waits for requests and answers them.
 func (q *queue) round() error {
-	q.gives.waits(time.Now())
-	if err := q.ring.wait(); err != nil {
+	forClients, start := q.away == 0, now()
+	if err := q.wait(); err != nil {
 		return err
 	}
-	q.gives.woken(time.Now())
+	if forClients {
+		q.gives.woken(now() - start)
+	}
 	for {
 		c, ok := q.ring.completed()
 		if !ok {
@@ -295,9 +299,21 @@ func (q *queue) answer(e *entry) {
 // leave has e answered on another thread than the queue's: the helper's on this processor, or any other.
 func (q *queue) leave(e *entry) {
 	e.request.now = false
+	e.goes(e.request.head.Opcode != opSetlkw) // that waits for other clients, perhaps for hours
 	if largeRead(&e.request) || !q.helper.take(e) {
 		go q.elsewhere(e)
 	}
+}
+
+// goes notes whether e waits for the disk.
+func (e *entry) goes(away bool) {
+	switch {
+	case away && !e.away:
+		e.queue.away++
+	case !away && e.away:
+		e.queue.away--
+	}
+	e.away = away
 }
 
 // elsewhere answers on another thread than the queue's.
@@ -358,6 +374,7 @@ func (q *queue) collect() {
 	q.done = nil
 	q.mu.Unlock()
 	for _, e := range done {
+		e.goes(false)
 		e.command(uringCommitAndFetch)
 	}
 }

@@ -144,6 +144,9 @@ func (r *ring) prepared() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
 // submit submits what was prepared.
 func (r *ring) submit() error { return r.enter(0, 0) }
 
+// poll submits what was prepared and lets the kernel tell of what is complete, without waiting.
+func (r *ring) poll() error { return r.enter(0, enterGetEvents) }
+
 // wait submits what was prepared and waits for a completion. There may be none when it returns: a signal came.
 func (r *ring) wait() error { return r.enter(1, enterGetEvents) }
 
@@ -153,7 +156,7 @@ func (r *ring) enter(want, flags uintptr) error {
 		var errno unix.Errno
 		n := r.prepared()
 		if want == 0 { // returns at once: no word to the scheduler needed
-			_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
+			_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, flags, 0, 0)
 		} else {
 			_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), want, flags, 0, 0)
 		}

@@ -9,6 +9,7 @@ import (
 // Two threads less are to be woken than by a helper.
 func (e *entry) read() {
 	in := as[fuse.ReadIn](&e.request)
+	e.goes(true)
 	s := e.queue.ring.next()
 	s.opcode, s.fd, s.cmdOp, s.userData = opRingRead, int32(e.request.from.Fd()), in.Offset, readID|uint64(e.index)
 	s.addr, s.len = uint64(uintptr(ptr(e.payload))), in.Size
@@ -16,6 +17,7 @@ func (e *entry) read() {
 
 // arrived takes what the ring has read. Where that isn't all, Read is asked once more: it says why.
 func (q *queue) arrived(e *entry, n int) {
+	e.goes(false)
 	r := &e.request
 	in := as[fuse.ReadIn](r)
 	all := n == int(in.Size) || n >= 0 && ends(r.from.Fd(), int64(in.Offset)+int64(n))
