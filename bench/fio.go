@@ -55,7 +55,7 @@ func (c *client) runFio(name, flag string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("fio: %w: %s%s", err, stderr.Bytes(), stdout.Bytes())
+		return nil, commandError("fio", err, append(stdout.Bytes(), stderr.Bytes()...))
 	}
 	return stdout.Bytes(), nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -24,6 +25,11 @@ func (c *curve) add(x float64, quick bool, t tree, phases ...phase) {
 	c.points = append(c.points, curvePoint{x, scenario{name: c.name + " of " + t.name, tree: t, changes: c.changes, phases: phases, point: true}, quick})
 }
 
+// uses tells whether the curve is measured on the tree of that name.
+func (c *curve) uses(name string) bool {
+	return slices.ContainsFunc(c.points, func(at curvePoint) bool { return cmp.Or(at.s.tree.like, at.s.tree.name) == name })
+}
+
 // growthScenarios is every scenario of every curve.
 func growthScenarios() (all []scenario) {
 	for _, c := range curves() {
@@ -43,7 +49,8 @@ func (r *runner) anyGrowth() bool {
 
 // growth measures the curves and what daemons hold in memory.
 func (r *runner) growth(ctx context.Context) error {
-	for _, c := range curves() {
+	all := curves()
+	for i, c := range all {
 		if !r.wantedCurve(c.name) {
 			continue
 		}
@@ -57,6 +64,12 @@ func (r *runner) growth(ctx context.Context) error {
 			if err := r.point(ctx, c, at, out.Points[len(out.Points)-1].Cells); err != nil {
 				return err
 			}
+		}
+		err := r.forget(func(name string) bool {
+			return c.uses(name) && !slices.ContainsFunc(all[i+1:], func(c curve) bool { return c.uses(name) })
+		})
+		if err != nil {
+			return err
 		}
 	}
 	if !r.wantedCurve(memoryLine) {

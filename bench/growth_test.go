@@ -2,12 +2,17 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // shown is the names that layers show together, by how they are filled.
@@ -124,5 +129,38 @@ func TestPerFile(t *testing.T) {
 	}
 	if manyFiles < 200_000 {
 		t.Error("too few files to tell what one costs")
+	}
+}
+
+// TestTreesGo: what a tree that failed had made is gone, so that the next try says why it fails too; a tree that
+// nobody asks for any more goes, and others stay.
+func TestTreesGo(t *testing.T) {
+	r := newRunner(t, Config{Quick: true})
+	var full error
+	wide := scenario{tree: tree{name: "wide", layers: 1, fill: func(dir string, _ int, _ float64) error { return errors.Join(os.Mkdir(dir+"/d", 0o755), full) }}}
+	full = unix.ENOSPC
+	for range 2 {
+		if _, err := r.tree(wide, 0); !errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), "exists") {
+			t.Errorf("a tree that doesn't fit: %v", err)
+		}
+	}
+	full = nil
+	other := scenario{tree: emptyTree}
+	there := func(m made) bool { _, err := os.Stat(m.base); return err == nil }
+	w, err := r.tree(wide, 0)
+	o, err2 := r.tree(other, 0)
+	if err = errors.Join(err, err2, r.forget(func(name string) bool { return name == "wide" })); err != nil {
+		t.Fatal(err)
+	}
+	if there(w) || !there(o) {
+		t.Errorf("the tree forgotten is there: %v; the other: %v", there(w), there(o))
+	}
+}
+
+// TestCommandError: of what a program printed the last is kept.
+func TestCommandError(t *testing.T) {
+	err := commandError("cp", unix.ENOSPC, []byte(strings.Repeat("no room\n", 1<<20)+"the end\n"))
+	if text := err.Error(); len(text) > 2*mostOutput || !strings.HasPrefix(text, "cp: no space") || !strings.HasSuffix(text, "the end") {
+		t.Errorf("%d bytes: %.100s", len(text), text)
 	}
 }

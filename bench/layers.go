@@ -42,7 +42,7 @@ func (r *runner) tree(s scenario, uid int) (made, error) {
 	defer r.clock.making()()
 	r.Log("making the tree %s of %d layers", t.name, n)
 	base := filepath.Join(r.dir, "tree-"+strings.ReplaceAll(key, " ", "-"))
-	m := made{flat: base + "/flat"}
+	m := made{base: base, flat: base + "/flat"}
 	if err := os.MkdirAll(m.flat, 0o755); err != nil {
 		return m, err
 	}
@@ -53,10 +53,22 @@ func (r *runner) tree(s scenario, uid int) (made, error) {
 			err = copyTree(l, m.flat)
 		}
 		if err != nil {
-			return m, fmt.Errorf("make the tree %s: %w", t.name, err)
+			return m, errors.Join(fmt.Errorf("make the tree %s: %w", t.name, err), os.RemoveAll(base))
 		}
 		m.lowers = append([]string{l}, m.lowers...)
 	}
 	r.trees[key] = m
 	return m, settle(r.dir)
+}
+
+// forget removes trees that nobody asks for any more: the million names of one curve leave no room for the next.
+func (r *runner) forget(over func(name string) bool) error {
+	var errs []error
+	for key, m := range r.trees {
+		if name, _, _ := strings.Cut(key, "-"); over(name) {
+			delete(r.trees, key)
+			errs = append(errs, os.RemoveAll(m.base))
+		}
+	}
+	return errors.Join(errs...)
 }

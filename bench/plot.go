@@ -109,6 +109,7 @@ func (c *Curve) plot() (template.HTML, error) {
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 	p.Add(plotter.NewGrid())
+	drawn := false
 	for i, peer := range c.peers() {
 		var at plotter.XYs
 		for _, point := range c.Points {
@@ -125,7 +126,16 @@ func (c *Curve) plot() (template.HTML, error) {
 		}
 		line.Color, dots.Color, dots.Shape = plotutil.Color(i), plotutil.Color(i), plotutil.Shape(i)
 		p.Add(line, dots)
+		drawn = true
 		p.Legend.Add(peer, line, dots)
+	}
+	if !drawn {
+		return template.HTML("<p>" + template.HTMLEscapeString(c.Name) + ": nothing was measured.</p>"), nil // no axis has a range
+	}
+	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
+		if axis.Min == axis.Max { // or it would begin one below, which may be where no logarithm is
+			axis.Min, axis.Max = axis.Min/2, axis.Max*2
+		}
 	}
 	p.Legend.Top = true
 	return inline(p, 620, 380)

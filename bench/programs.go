@@ -16,7 +16,7 @@ func (c *client) shell(ops int64, env []string, name string, args ...string) (in
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", name, err, out)
+		return 0, commandError(name, err, out)
 	}
 	return ops, nil
 }
@@ -45,7 +45,7 @@ func fillGo(dir string, _ int, _ float64) error {
 	from := strings.TrimSpace(string(goroot))
 	for _, part := range []string{"src", "pkg", "bin", "VERSION", "go.env"} {
 		if out, err := exec.Command("cp", "-a", "--no-preserve=ownership", filepath.Join(from, part), dir).CombinedOutput(); err != nil {
-			return fmt.Errorf("copy the Go tree: %w: %s", err, out)
+			return commandError("copy the Go tree", err, out)
 		}
 	}
 	for _, args := range [][]string{
@@ -56,7 +56,7 @@ func fillGo(dir string, _ int, _ float64) error {
 		cmd := exec.Command("git", args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("git %s: %w: %s", args[0], err, out)
+			return commandError("git "+args[0], err, out)
 		}
 	}
 	return os.WriteFile(filepath.Join(dir, ".git/info/exclude"), []byte("pkg\nbin\nVERSION\ngo.env\n.cache\n"), 0o644)

@@ -47,6 +47,8 @@ func TestReport(t *testing.T) {
 	r := sample()
 	r.Failures = []Absence{{Line: "untar", Peer: "cached", Client: "user", Why: "disk <full>"}}
 	r.LeftOut = []Absence{{Line: "go build", Why: "go is not installed"}}
+	r.Curves = append(r.Curves, &Curve{Name: "all failed", Points: []Point{{1000, map[string]*Cell{"cached": {Error: "no space"}}}}},
+		&Curve{Name: "one point", Points: r.Curves[0].Points[:1]})
 	r.summarise()
 	if err := r.Report(dir); err != nil {
 		t.Fatal(err)
@@ -56,14 +58,14 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(text)
-	for _, want := range []string{"unionmount &lt;1&gt;", "<td>create</td>", "<b>unionfs-fuse</b>", "LOOKUP 1.00",
+	for _, want := range []string{"unionmount &lt;1&gt;", "<td>create</td>", "<b>unionfs-fuse</b>", "LOOKUP 1.00", "all failed: nothing was measured",
 		"untar on cached as user: disk &lt;full&gt;", "go build: go is not installed"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
 	}
-	if n := strings.Count(page, "<svg"); n != 2 {
-		t.Errorf("%d plots, want the bars and the curve", n)
+	if n := strings.Count(page, "<svg"); n != 3 {
+		t.Errorf("%d plots, want the bars and two curves", n)
 	}
 	if strings.Contains(page, "src=") || strings.Contains(page, "href=\"http") {
 		t.Error("the page needs something from elsewhere")

@@ -54,6 +54,7 @@ type runner struct {
 
 // made is a tree on disk.
 type made struct {
+	base   string   // what holds them all
 	lowers []string // topmost first
 	flat   string
 }

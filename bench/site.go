@@ -122,7 +122,7 @@ func (s *site) run(uid int, name string, args ...string) error {
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, out)
+		return commandError(name, err, out)
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func dropCaches() error {
 func copyTree(from, to string) error {
 	out, err := exec.Command("cp", "-a", "--reflink=auto", from+"/.", to).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+		return commandError("copy "+from, err, out)
 	}
 	return nil
 }
