@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"image/color"
 	"math"
 	"strconv"
 
@@ -64,11 +65,12 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 		}
 		bars.Horizontal = true
 		bars.LineStyle.Width = 0
-		bars.Color = plotutil.Color(k)
+		bars.Color = r.colour(peer)
 		bars.Offset = thick * vg.Length(float64(len(peers)-1)/2-float64(k))
 		p.Add(bars)
 	}
 	p.NominalY(labels...)
+	p.X.Min, p.X.Max = math.Floor(p.X.Min), math.Ceil(p.X.Max) // or a bar would lie over its label
 	height := thick*vg.Length((len(peers)+2)*len(lines)) + 90
 	return inline(p, 900, height)
 }
@@ -76,12 +78,30 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 // key is the colour of a peer in the bar plots; the page draws it beside them, where it hides no bar.
 type key struct{ Name, Colour string }
 
-func keys(peers []string) (all []key) {
-	for k, peer := range peers {
-		r, g, b, _ := plotutil.Color(k).RGBA()
-		all = append(all, key{peer, fmt.Sprintf("#%02x%02x%02x", r>>8, g>>8, b>>8)})
+func (r *Result) keys(peers []string) (all []key) {
+	for _, peer := range peers {
+		red, green, blue, _ := r.colour(peer).RGBA()
+		all = append(all, key{peer, fmt.Sprintf("#%02x%02x%02x", red>>8, green>>8, blue>>8)})
 	}
 	return all
+}
+
+// colour is a peer's in all plots of a page.
+func (r *Result) colour(peer string) color.Color {
+	ref, k := r.reference(), 0
+	for _, p := range r.Peers {
+		switch p.Name {
+		case ref:
+			if peer == ref {
+				return color.Gray{0x55}
+			}
+		case peer:
+			return plotutil.Color(k)
+		default:
+			k++
+		}
+	}
+	return color.Black
 }
 
 // powersOfTwo labels an axis of logarithms to the base of two with what they stand for.
@@ -101,16 +121,36 @@ func trim(v float64) string {
 	return "1/" + strconv.FormatFloat(1/v, 'f', -1, 64)
 }
 
-// plot draws a curve, both axes logarithmic.
-func (c *Curve) plot() (template.HTML, error) {
+// durations labels a logarithmic axis of ns.
+type durations struct{}
+
+func (durations) Ticks(lo, hi float64) (ticks []plot.Tick) {
+	for decade := math.Pow(10, math.Floor(math.Log10(lo))); decade <= hi; decade *= 10 {
+		for _, n := range []float64{1, 2, 5} {
+			ticks = append(ticks, plot.Tick{Value: n * decade, Label: duration(n * decade)})
+		}
+	}
+	return ticks
+}
+
+// places labels the axis of what a curve is over: where it was measured.
+func (c *Curve) places() (at plot.ConstantTicks) {
+	for _, p := range c.Points {
+		at = append(at, plot.Tick{Value: p.X, Label: trim(p.X)})
+	}
+	return at
+}
+
+// plotCurve draws a curve, both axes logarithmic.
+func (r *Result) plotCurve(c *Curve) (template.HTML, error) {
 	p := plot.New()
 	p.Title.Text = c.Name
-	p.X.Label.Text, p.Y.Label.Text = c.Over, "ns an operation"
+	p.X.Label.Text, p.Y.Label.Text = c.Over, "time of an operation"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = c.places(), durations{}
 	p.Add(plotter.NewGrid())
 	drawn := false
-	for i, peer := range c.peers() {
+	for i, peer := range c.peers() { // the page has the key, as for bars
 		var at plotter.XYs
 		for _, point := range c.Points {
 			if cell := point.Cells[peer]; cell != nil && cell.Error == "" && len(cell.NsPerOp) > 0 {
@@ -124,19 +164,15 @@ func (c *Curve) plot() (template.HTML, error) {
 		if err != nil {
 			return "", err
 		}
-		line.Color, dots.Color, dots.Shape = plotutil.Color(i), plotutil.Color(i), plotutil.Shape(i)
+		line.Color, dots.Color, dots.Shape = r.colour(peer), r.colour(peer), plotutil.Shape(i)
 		p.Add(line, dots)
 		drawn = true
-		p.Legend.Add(peer, line, dots)
 	}
 	if !drawn {
 		return template.HTML("<p>" + template.HTMLEscapeString(c.Name) + ": nothing was measured.</p>"), nil // no axis has a range
 	}
-	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
-		if axis.Min == axis.Max { // or it would begin one below, which may be where no logarithm is
-			axis.Min, axis.Max = axis.Min/2, axis.Max*2
-		}
+	for _, axis := range []*plot.Axis{&p.X, &p.Y} { // room for labels; and one point alone has a range too
+		axis.Min, axis.Max = axis.Min/1.5, axis.Max*1.5
 	}
-	p.Legend.Top = true
 	return inline(p, 620, 380)
 }

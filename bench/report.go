@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ type page struct {
 	Legend    string
 	Tables    []pageTable
 	Curves    []template.HTML
+	Keys      []key // of the curves
 	Requests  []pageRequests
 }
 
@@ -77,11 +79,16 @@ func (r *Result) page() (*page, error) {
 		}
 	}
 	for _, c := range r.Curves {
-		svg, err := c.plot()
+		svg, err := r.plotCurve(c)
 		if err != nil {
 			return nil, err
 		}
 		p.Curves = append(p.Curves, svg)
+		for _, k := range r.keys(c.peers()) {
+			if !slices.Contains(p.Keys, k) {
+				p.Keys = append(p.Keys, k)
+			}
+		}
 	}
 	for _, l := range r.Lines {
 		for _, peer := range r.Peers {
@@ -120,7 +127,7 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		row.Cells = append(row.Cells, pageCell{Text: text})
 	}
 	t.Rows = append(t.Rows, row)
-	t.Keys = keys(t.Head[2:])
+	t.Keys = r.keys(t.Head[2:])
 	for _, kind := range []string{KindMetadata, KindData, KindProgram} {
 		svg, err := r.barPlot(client, kind, ref, t.Head[2:])
 		if err != nil {
