@@ -75,7 +75,7 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 	return inline(p, 900, height)
 }
 
-// key is the colour of a peer in the bar plots; the page draws it beside them, where it hides no bar.
+// key is the colour of a peer in the plots; the page draws it beside them, where it hides nothing.
 type key struct{ Name, Colour string }
 
 func (r *Result) keys(peers []string) (all []key) {

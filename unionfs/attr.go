@@ -79,11 +79,7 @@ func (c *conn) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 // SetAttr answers chmod, chown, utimensat, truncate and ftruncate.
 func (c *conn) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := c.node(in.NodeId)
-	st, ok := c.fs.putsOff(n, in)
-	var err error
-	if !ok {
-		st, err = c.fs.setAttr(n, in)
-	}
+	st, err := c.fs.setAttr(n, in)
 	if err != nil {
 		return c.fs.failed(n, "change attributes of", err)
 	}
@@ -94,6 +90,9 @@ func (c *conn) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 
 // setAttr changes what in says and tells what n has then.
 func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) (sys.Stat, error) {
+	if st, ok := fs.putsOff(n, in); ok {
+		return st, nil
+	}
 	if fs.flushesNothing(n, in) {
 		n.flushedMtime(mtimeOf(in))
 	} else if err := fs.changeAttr(n, in); err != nil {

@@ -307,13 +307,15 @@ func (q *queue) leave(e *entry) {
 
 // goes notes whether e waits for the disk.
 func (e *entry) goes(away bool) {
-	switch {
-	case away && !e.away:
-		e.queue.away++
-	case !away && e.away:
-		e.queue.away--
+	if away == e.away {
+		return
 	}
 	e.away = away
+	if away {
+		e.queue.away++
+	} else {
+		e.queue.away--
+	}
 }
 
 // elsewhere answers on another thread than the queue's.

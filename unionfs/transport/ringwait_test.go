@@ -7,10 +7,17 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/unionmount/unionmount/unionfs/suite"
 )
 
 // TestWaitForTheDisk: a thread that gives way polls for what is away, and one that doesn't, or waits for clients, sleeps.
 func TestWaitForTheDisk(t *testing.T) {
+	r, err := newRing(4)
+	if err != nil {
+		suite.Absent(t, "needs io_uring: "+err.Error())
+	}
+	_ = r.close()
 	for _, c := range []struct {
 		name  string
 		gives bool
