@@ -174,7 +174,7 @@ func (b *bench) content(fd int, e *layers.Entry) string {
 	}
 	defer sys.Close(from)
 	buf := make([]byte, e.Stat.Size)
-	n, err := sys.Pread(from, buf, 0)
+	n, err := sys.Pread(from, buf, 0, 0)
 	if err != nil {
 		b.t.Fatal(err)
 	}

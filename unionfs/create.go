@@ -146,7 +146,7 @@ func (fs *FS) vacant(dir *node, nm string) (at string, hides bool, err error) {
 // adopt gives the object just made as nm its node. It takes over fd.
 func (fs *FS) adopt(dir *node, nm string, fd int, regular bool) (*node, sys.Stat, *desc, error) {
 	d := newDesc(fd, true, regular)
-	st, err := sys.StatAt(fd, "")
+	st, err := fs.statNew(fd, regular && !dir.tree.shared)
 	if err != nil {
 		d.release()
 		return nil, st, nil, err

@@ -14,6 +14,7 @@ type desc struct {
 	fd    int
 	write bool // opened for writing
 	read  bool // opened for reading, perhaps too
+	how   int  // RWF_* flags to read with
 	refs  atomic.Int32
 }
 
@@ -31,9 +32,10 @@ func (d *desc) release() {
 	}
 }
 
-// Fd and Done make a desc a transport.Source.
-func (d *desc) Fd() int { return d.fd }
-func (d *desc) Done()   { d.release() }
+// Fd, How and Done make a desc a transport.Source.
+func (d *desc) Fd() int  { return d.fd }
+func (d *desc) How() int { return d.how }
+func (d *desc) Done()    { d.release() }
 
 // nodeData is what a node keeps open.
 type nodeData struct {
@@ -215,8 +217,21 @@ func (fs *FS) openData(n *node, e *layers.Entry, write bool) (*desc, error) {
 	if e.Stat.Size > largeFile {
 		sys.Sequential(fd)
 	}
-	return newDesc(fd, read, write), nil
+	d := newDesc(fd, read, write)
+	if fs.tooLarge(n, e) && sys.ReadsOnce(fd) {
+		d.how = sys.RWF_DONTCACHE
+	}
+	return d, nil
 }
+
+// tooLarge tells of a file that shall not be in memory twice, as what the kernel keeps of the union and as what the file
+// system below keeps: so much is dearer than reading it again for another mount of the same layer.
+func (fs *FS) tooLarge(n *node, e *layers.Entry) bool {
+	return e.Stat.Size >= fs.onceFrom && !n.tree.shared && !fs.cfg.Coherent
+}
+
+// ofMemory is which part of the machine's memory a file may take twice.
+const ofMemory = 16
 
 // largeFile is the size of a file, in bytes, from which on it matters how much the file system below reads ahead. The
 // kernel asks us for more at once than it reads ahead itself: small pieces, each waited for, make that slower than it is below.

@@ -204,7 +204,7 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 		buf = buf[:max(0, min(int64(len(buf)), e.Stat.Size-int64(in.Offset)))]
 	}
 	if now {
-		got, err := sys.PreadNow(d.fd, buf, int64(in.Offset))
+		got, err := sys.PreadNow(d.fd, buf, int64(in.Offset), d.how)
 		switch err {
 		case nil:
 			return got, fuse.OK
@@ -212,7 +212,7 @@ func (c *conn) read(in *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 			return 0, fuse.EAGAIN
 		} // whatever it is, it shows again below
 	}
-	got, err := sys.Pread(d.fd, buf, int64(in.Offset))
+	got, err := sys.Pread(d.fd, buf, int64(in.Offset), d.how)
 	if err != nil {
 		return 0, c.fs.failed(n, "read", err)
 	}

@@ -20,8 +20,9 @@ type FS struct {
 	acl    bool    // POSIX ACLs are offered
 	server *transport.Server
 
-	passthrough bool // a volume's data may be reached by the file itself
-	setid       bool // our writes leave setuid and setgid alone (CAP_FSETID)
+	passthrough bool  // a volume's data may be reached by the file itself
+	setid       bool  // our writes leave setuid and setgid alone (CAP_FSETID)
+	onceFrom    int64 // size of files that are kept in memory once, by the kernel's union alone
 
 	renameMu sync.RWMutex // see doc.go
 	countMu  sync.Mutex   // see doc.go
@@ -32,7 +33,8 @@ type FS struct {
 	lists    lists
 	held     heldBack
 
-	mounted atomic.Bool
+	mounted    atomic.Bool
+	fineStamps atomic.Bool // upper stamps finer than by the clock's tick (mtime.go)
 }
 
 // tree is the union or one volume: a stack, who changes it, and its root.
@@ -76,7 +78,7 @@ func Open(cfg Config) (fs *FS, err error) {
 		}
 	}()
 	sys.Umask(0)
-	fs = &FS{cfg: cfg, acl: !cfg.NoACL}
+	fs = &FS{cfg: cfg, acl: !cfg.NoACL, onceFrom: sys.Memory() / ofMemory}
 	fs.data.init(int(max(16, min(4096, limit/4))))
 	fs.handles.init()
 	defer func() {

@@ -131,6 +131,30 @@ func (fs *FS) putsOff(n *node, in *fuse.SetAttrIn) (st sys.Stat, ok bool) {
 	return st, true
 }
 
+// statNew stats an object that has just been made. A file whose times the kernel will keep is made as of now first.
+//
+// A directory whose times were asked for is stamped finer than the clock's tick when a name is made in it (Linux 6.13), and from
+// then on until the next tick everything is stamped with that time at least (ktime_get_coarse_real_ts64_mg). The file
+// was stamped a moment earlier: so the first write(2) would move its times, and close(2) send them, one request of
+// the six that making a small file took.
+func (fs *FS) statNew(fd int, file bool) (st sys.Stat, err error) {
+	keeps := file && fs.writeback()
+	if keeps && fs.fineStamps.Load() {
+		now := sys.Timespec{Nsec: sys.UTIME_NOW}
+		_ = sys.UtimesFd(fd, now, now) // a request more is all that this saves
+	}
+	if st, err = sys.StatAt(fd, ""); err == nil && keeps && !fs.fineStamps.Load() && finer(st.Mtim) {
+		fs.fineStamps.Store(true)
+	}
+	return st, err
+}
+
+// finer tells whether at is later than the clock's last tick, with which kernels stamped until Linux 6.13.
+func finer(at sys.Timespec) bool {
+	tick := sys.Tick()
+	return at.Nano() > tick.Nano()
+}
+
 // forgetMtime says that the disk is about to have another mtime than the kernel was told, and the right one.
 func (n *node) forgetMtime() {
 	if u := n.used.Load(); u != nil {

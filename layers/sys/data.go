@@ -4,10 +4,10 @@ import "golang.org/x/sys/unix"
 
 // PreadNow is Pread from memory alone: EAGAIN if the disk would have to be waited
 // for, EOPNOTSUPP on a file system that can't tell. What was read till then is lost to the caller.
-func PreadNow(fd int, buf []byte, off int64) (int, error) {
+func PreadNow(fd int, buf []byte, off int64, flags int) (int, error) {
 	done := 0
 	for done < len(buf) {
-		n, err := unix.Preadv2(fd, [][]byte{buf[done:]}, off+int64(done), unix.RWF_NOWAIT)
+		n, err := unix.Preadv2(fd, [][]byte{buf[done:]}, off+int64(done), flags|unix.RWF_NOWAIT)
 		if err == unix.EINTR {
 			continue
 		}
@@ -22,11 +22,17 @@ func PreadNow(fd int, buf []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// Pread reads at off until buf is full or the file ends.
-func Pread(fd int, buf []byte, off int64) (int, error) {
+// Pread reads at off, with the RWF_* flags, until buf is full or the file ends.
+func Pread(fd int, buf []byte, off int64, flags int) (int, error) {
 	done := 0
 	for done < len(buf) {
-		n, err := unix.Pread(fd, buf[done:], off+int64(done))
+		var n int
+		var err error
+		if flags == 0 {
+			n, err = unix.Pread(fd, buf[done:], off+int64(done))
+		} else {
+			n, err = unix.Preadv2(fd, [][]byte{buf[done:]}, off+int64(done), flags)
+		}
 		if err == unix.EINTR {
 			continue
 		}
@@ -39,6 +45,14 @@ func Pread(fd int, buf []byte, off int64) (int, error) {
 		done += n
 	}
 	return done, nil
+}
+
+// ReadsOnce tells whether fd can be read with RWF_DONTCACHE: its file system then keeps nothing in memory that it
+// had to fetch for that (Linux 6.14).
+func ReadsOnce(fd int) bool {
+	var b [1]byte
+	_, err := unix.Preadv2(fd, [][]byte{b[:]}, 0, RWF_DONTCACHE|unix.RWF_NOWAIT)
+	return err == nil || err == unix.EAGAIN
 }
 
 // Sequential has the kernel read ahead twice as much (posix_fadvise(2), POSIX_FADV_SEQUENTIAL).

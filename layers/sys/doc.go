@@ -38,8 +38,9 @@ const (
 	UTIME_OMIT = unix.UTIME_OMIT
 	UTIME_NOW  = unix.UTIME_NOW
 
-	RWF_APPEND = unix.RWF_APPEND
-	RWF_DSYNC  = unix.RWF_DSYNC
+	RWF_APPEND    = unix.RWF_APPEND
+	RWF_DSYNC     = unix.RWF_DSYNC
+	RWF_DONTCACHE = unix.RWF_DONTCACHE
 )
 
 // File types in st_mode.

@@ -27,3 +27,10 @@ func RoomForDescriptors(n uint64) error {
 	}
 	return Close(last)
 }
+
+// Memory is the machine's memory in bytes.
+func Memory() int64 {
+	var info unix.Sysinfo_t
+	_ = unix.Sysinfo(&info) // fails for a bad address alone
+	return int64(info.Totalram) * int64(info.Unit)
+}

@@ -24,7 +24,7 @@ func TestPreadNow(t *testing.T) {
 	}
 	fd, buf := int(f.Fd()), make([]byte, 8192)
 	for off, want := range map[int64][]byte{0: text[:8192], 50_001: text[50_001 : 50_001+8192], 99_990: text[99_990:], 100_000: nil, 200_000: nil} {
-		n, err := PreadNow(fd, buf, off)
+		n, err := PreadNow(fd, buf, off, 0)
 		if err == unix.EOPNOTSUPP {
 			suite.Absent(t, "the file system can't tell what is in memory")
 		}
@@ -39,7 +39,7 @@ func TestPreadNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A file system without a disk keeps it, and readahead may be quick.
-	if n, err := PreadNow(fd, buf, 40_000); err != unix.EAGAIN && (err != nil || !bytes.Equal(buf[:n], text[40_000:40_000+8192])) {
+	if n, err := PreadNow(fd, buf, 40_000, 0); err != unix.EAGAIN && (err != nil || !bytes.Equal(buf[:n], text[40_000:40_000+8192])) {
 		t.Errorf("not in memory: %d bytes, %v", n, err)
 	}
 }

@@ -121,6 +121,12 @@ func UtimesAt(dir int, name string, atime, mtime Timespec) error {
 	return err
 }
 
+// Tick is the time of the clock's last tick, which file systems stamp with.
+func Tick() (t Timespec) {
+	_ = unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &t) // every kernel has it
+	return t
+}
+
 // itself are the flags that name an object itself: a link that is not followed, or with an empty name the descriptor.
 func itself(name string) int {
 	if name == "" {

@@ -28,6 +28,8 @@ func (d *slowDisk) Fd() int {
 	return int(d.from.Fd())
 }
 
+func (d *slowDisk) How() int { return 0 }
+
 func (d *slowDisk) Done() { d.done.Add(1) }
 
 func (d *slowDisk) read(_ *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {

@@ -34,7 +34,7 @@ type sqe struct {
 	cmdOp    uint64 // cmd_op and padding; of a read: its offset
 	addr     uint64
 	len      uint32
-	opFlags  uint32 // of poll: the events
+	opFlags  uint32 // of poll: the events; of a read: RWF_*
 	userData uint64
 	buf      uint16
 	persona  uint16

@@ -12,7 +12,7 @@ func (e *entry) read() {
 	e.goes(true)
 	s := e.queue.ring.next()
 	s.opcode, s.fd, s.cmdOp, s.userData = opRingRead, int32(e.request.from.Fd()), in.Offset, readID|uint64(e.index)
-	s.addr, s.len = uint64(uintptr(ptr(e.payload))), in.Size
+	s.addr, s.len, s.opFlags = uint64(uintptr(ptr(e.payload))), in.Size, uint32(e.request.from.How())
 }
 
 // arrived takes what the ring has read. Where that isn't all, Read is asked once more: it says why.

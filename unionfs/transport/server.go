@@ -43,9 +43,10 @@ type Config struct {
 	Fault func(what string, err error)
 }
 
-// Source is an open file; Done gives it back.
+// Source is an open file, to be read with the RWF_* flags that How gives; Done gives it back.
 type Source interface {
 	Fd() int
+	How() int
 	Done()
 }
 

@@ -242,7 +242,7 @@ func (p *packer) data(fd int, s segment) (short bool, err error) {
 			return short, err
 		}
 		buf := p.buf[:min(int64(len(p.buf)), s.to-at)]
-		n, err := sys.Pread(fd, buf, at)
+		n, err := sys.Pread(fd, buf, at, 0)
 		if err != nil {
 			return short, err
 		}

@@ -90,7 +90,7 @@ func (c *copier) segment(from, to int64) error {
 func (c *copier) bytes(from, to int64) error {
 	buf := make([]byte, min(to-from, chunk))
 	for from < to {
-		n, err := sys.Pread(c.src, buf[:min(to-from, int64(len(buf)))], from)
+		n, err := sys.Pread(c.src, buf[:min(to-from, int64(len(buf)))], from, 0)
 		if err != nil {
 			return err
 		}
