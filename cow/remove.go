@@ -106,7 +106,7 @@ func (w *Writer) rmdir(dir int, name string, inUpper, whiteout bool) error {
 			return err
 		}
 	}
-	_ = w.destroy(w.work, temp) // invisible already; swept at the next mount else
+	w.destroyLater(temp)
 	return nil
 }
 

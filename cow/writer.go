@@ -42,6 +42,8 @@ type Writer struct {
 	seq   atomic.Uint64
 	made  []string // of these in work, by this opening
 
+	later later
+
 	whiteMu  sync.Mutex
 	whiteout string // guarded by whiteMu: name in work of the device that is linked for each whiteout
 }
@@ -127,6 +129,7 @@ func PlainWriter(tree *layers.Layer) *Writer {
 
 // Close gives up the lock and the descriptors; the upper layer stays its owner's.
 func (w *Writer) Close() {
+	w.Settle()
 	for _, fd := range []int{w.links, w.index, w.work, w.guard, w.base} {
 		if fd >= 0 {
 			_ = sys.Close(fd) // directories: nothing to lose

@@ -52,8 +52,8 @@ func (fs *FS) reach(n *node, use func(dir int, base string) error) error {
 // reachLocked is reach for a caller that holds renameMu, and the directory's dirMu if the name must stay n's.
 func (fs *FS) reachLocked(n *node, use func(dir int, base string) error) (err error) {
 	for try := range retries {
-		if pin := n.pin.Load(); pin >= 0 {
-			return use(int(pin), "")
+		if pin, ok := n.pinned(); ok {
+			return use(pin, "")
 		}
 		e := n.entry.Load()
 		switch {
@@ -105,6 +105,15 @@ func (fs *FS) reachKept(n *node, use func(dir int, base string) error) error {
 	return use(d.fd, "")
 }
 
+// pinned is the descriptor of an object without names, if it has one. A directory may still be being destroyed.
+func (n *node) pinned() (fd int, ok bool) {
+	pin := n.pin.Load()
+	if pin >= 0 && n.dirPart != nil && n.tree.writer != nil {
+		n.tree.writer.Settle()
+	}
+	return int(pin), pin >= 0
+}
+
 // kept returns the descriptor for writing that the node of an upper's object keeps, or nil; the caller releases it.
 // A volume's file may be replaced by the host: there a name is what counts.
 func (n *node) kept() *desc {
@@ -139,8 +148,8 @@ func (fs *FS) statLocked(n *node) (st sys.Stat, err error) {
 		}
 	}
 	for try := range retries {
-		if pin := n.pin.Load(); pin >= 0 {
-			return sys.StatAt(int(pin), "")
+		if pin, ok := n.pinned(); ok {
+			return sys.StatAt(pin, "")
 		}
 		e := n.entry.Load()
 		switch {
