@@ -1,9 +1,6 @@
 package bench
 
 import (
-	"bytes"
-	"fmt"
-	"html/template"
 	"image/color"
 	"math"
 	"strconv"
@@ -14,25 +11,9 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// inline renders a plot as SVG inside a page.
-func inline(p *plot.Plot, width, height vg.Length) (template.HTML, error) {
-	w, err := p.WriterTo(width, height, "svg")
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	if _, err := w.WriteTo(&out); err != nil {
-		return "", err
-	}
-	text := out.Bytes()
-	if i := bytes.Index(text, []byte("<svg")); i > 0 {
-		text = text[i:] // an XML declaration has no place in a page
-	}
-	return template.HTML(text), nil
-}
-
 // barPlot draws the ratios of one kind of lines, one group of bars a line, on a scale of powers of two.
-func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTML, error) {
+// No plot: there is nothing to draw.
+func (r *Result) barPlot(client, kind, ref string, peers []string) (f figure, err error) {
 	var lines []*Line
 	for _, l := range r.Lines {
 		if l.Client == client && l.Kind == kind {
@@ -40,7 +21,7 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 		}
 	}
 	if len(lines) == 0 || len(peers) == 0 {
-		return "", nil
+		return f, nil
 	}
 	p := plot.New()
 	p.Title.Text = kind + ": speed against " + ref
@@ -61,7 +42,7 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 		}
 		bars, err := plotter.NewBarChart(values, thick)
 		if err != nil {
-			return "", err
+			return f, err
 		}
 		bars.Horizontal = true
 		bars.LineStyle.Width = 0
@@ -72,18 +53,7 @@ func (r *Result) barPlot(client, kind, ref string, peers []string) (template.HTM
 	p.NominalY(labels...)
 	p.X.Min, p.X.Max = math.Floor(p.X.Min), math.Ceil(p.X.Max) // or a bar would lie over its label
 	height := thick*vg.Length((len(peers)+2)*len(lines)) + 90
-	return inline(p, 900, height)
-}
-
-// key is the colour of a peer in the plots; the page draws it beside them, where it hides nothing.
-type key struct{ Name, Colour string }
-
-func (r *Result) keys(peers []string) (all []key) {
-	for _, peer := range peers {
-		red, green, blue, _ := r.colour(peer).RGBA()
-		all = append(all, key{peer, fmt.Sprintf("#%02x%02x%02x", red>>8, green>>8, blue>>8)})
-	}
-	return all
+	return r.figure(client+" "+kind, p, peers, 900, height)
 }
 
 // colour is a peer's in all plots of a page.
@@ -141,8 +111,8 @@ func (c *Curve) places() (at plot.ConstantTicks) {
 	return at
 }
 
-// plotCurve draws a curve, both axes logarithmic.
-func (r *Result) plotCurve(c *Curve) (template.HTML, error) {
+// plotCurve draws a curve, both axes logarithmic. No plot: nothing was measured.
+func (r *Result) plotCurve(c *Curve) (f figure, err error) {
 	p := plot.New()
 	p.Title.Text = c.Name
 	p.X.Label.Text, p.Y.Label.Text = c.Over, "time of an operation"
@@ -150,7 +120,7 @@ func (r *Result) plotCurve(c *Curve) (template.HTML, error) {
 	p.X.Tick.Marker, p.Y.Tick.Marker = c.places(), durations{}
 	p.Add(plotter.NewGrid())
 	drawn := false
-	for i, peer := range c.peers() { // the page has the key, as for bars
+	for i, peer := range c.peers() {
 		var at plotter.XYs
 		for _, point := range c.Points {
 			if cell := point.Cells[peer]; cell != nil && cell.Error == "" && len(cell.NsPerOp) > 0 {
@@ -162,17 +132,17 @@ func (r *Result) plotCurve(c *Curve) (template.HTML, error) {
 		}
 		line, dots, err := plotter.NewLinePoints(at)
 		if err != nil {
-			return "", err
+			return f, err
 		}
 		line.Color, dots.Color, dots.Shape = r.colour(peer), r.colour(peer), plotutil.Shape(i)
 		p.Add(line, dots)
 		drawn = true
 	}
-	if !drawn {
-		return template.HTML("<p>" + template.HTMLEscapeString(c.Name) + ": nothing was measured.</p>"), nil // no axis has a range
+	if !drawn { // no axis has a range
+		return f, nil
 	}
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} { // room for labels; and one point alone has a range too
 		axis.Min, axis.Max = axis.Min/1.5, axis.Max*1.5
 	}
-	return inline(p, 620, 380)
+	return r.figure(c.Name+" over "+c.Over, p, c.peers(), 620, 380)
 }

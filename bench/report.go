@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -20,8 +19,8 @@ type page struct {
 	Reference string
 	Legend    string
 	Tables    []pageTable
-	Curves    []template.HTML
-	Keys      []key // of the curves
+	Curves    []figure
+	Nothing   []string // curves of which nothing was measured
 	Requests  []pageRequests
 }
 
@@ -29,8 +28,7 @@ type pageTable struct {
 	Client  string
 	Head    []string
 	Rows    []pageRow
-	Keys    []key // of the figures
-	Figures []template.HTML
+	Figures []figure
 }
 
 type pageRow struct {
@@ -43,7 +41,7 @@ type pageCell struct{ Text, Class string }
 
 type pageRequests struct{ Line, Client, Peer, All, Kinds string }
 
-// Report writes one HTML page, report.html, and the result itself, result.json,
+// Report writes one HTML page, report.html, each of its plots as an SVG file, and the result itself, result.json,
 // into dir, which is made. The page needs no other file.
 func (r *Result) Report(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -64,7 +62,22 @@ func (r *Result) Report(dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(t.Execute(f, p), f.Close(), r.Save(filepath.Join(dir, "result.json")))
+	if err := errors.Join(t.Execute(f, p), f.Close(), r.Save(filepath.Join(dir, "result.json"))); err != nil {
+		return err
+	}
+	for _, f := range p.figures() {
+		if err := f.save(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *page) figures() (all []figure) {
+	for _, t := range p.Tables {
+		all = append(all, t.Figures...)
+	}
+	return append(all, p.Curves...)
 }
 
 func (r *Result) page() (*page, error) {
@@ -79,16 +92,15 @@ func (r *Result) page() (*page, error) {
 		}
 	}
 	for _, c := range r.Curves {
-		svg, err := r.plotCurve(c)
+		f, err := r.plotCurve(c)
 		if err != nil {
 			return nil, err
 		}
-		p.Curves = append(p.Curves, svg)
-		for _, k := range r.keys(c.peers()) {
-			if !slices.Contains(p.Keys, k) {
-				p.Keys = append(p.Keys, k)
-			}
+		if f.SVG == "" {
+			p.Nothing = append(p.Nothing, c.Name)
+			continue
 		}
+		p.Curves = append(p.Curves, f)
 	}
 	for _, l := range r.Lines {
 		for _, peer := range r.Peers {
@@ -127,14 +139,13 @@ func (r *Result) pageTable(client, ref string, names []string) (t pageTable, err
 		row.Cells = append(row.Cells, pageCell{Text: text})
 	}
 	t.Rows = append(t.Rows, row)
-	t.Keys = r.keys(t.Head[2:])
 	for _, kind := range []string{KindMetadata, KindData, KindProgram} {
-		svg, err := r.barPlot(client, kind, ref, t.Head[2:])
+		f, err := r.barPlot(client, kind, ref, t.Head[2:])
 		if err != nil {
 			return t, err
 		}
-		if svg != "" {
-			t.Figures = append(t.Figures, svg)
+		if f.SVG != "" {
+			t.Figures = append(t.Figures, f)
 		}
 	}
 	return t, nil

@@ -67,6 +67,15 @@ func TestReport(t *testing.T) {
 	if n := strings.Count(page, "<svg"); n != 3 {
 		t.Errorf("%d plots, want the bars and two curves", n)
 	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.svg"))
+	if err != nil || len(files) != 3 {
+		t.Errorf("%d plots in files of their own, %v", len(files), err)
+	}
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err != nil || !bytes.HasPrefix(text, []byte("<svg")) || !bytes.Contains(text, []byte(">cached<")) {
+			t.Errorf("%s doesn't say which colour is whose, %v", f, err)
+		}
+	}
 	if strings.Contains(page, "src=") || strings.Contains(page, "href=\"http") {
 		t.Error("the page needs something from elsewhere")
 	}

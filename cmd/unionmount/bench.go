@@ -58,7 +58,7 @@ volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
 	f.StringVar(&cfg.Dir, "dir", "", "work below this directory, on the file system to measure (default /var/tmp)")
 	f.StringVar(&format, "format", "table", "table or json")
 	f.StringVar(&output, "output", "", "save the result in this file, for bench compare")
-	f.StringVar(&report, "report", "", "write a page with plots, and the result, into this directory")
+	f.StringVar(&report, "report", "", "write a page with plots, each plot as an SVG file, and the result, into this directory")
 	c.AddCommand(compareCommand())
 	return c
 }
