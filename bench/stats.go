@@ -21,6 +21,7 @@ func estimate(values []float64) Estimate {
 	if len(values) == 0 {
 		return Estimate{math.NaN(), math.NaN(), math.NaN(), 0}
 	}
+	values = slices.Clone(values) // NewSample sorts them, and a value's place says which round it is of
 	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
 	if !math.IsInf(s.Lo, 0) && !math.IsInf(s.Hi, 0) {
 		return Estimate{s.Center, s.Lo, s.Hi, s.Confidence}

@@ -46,6 +46,18 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
+// TestRatiosStayInTheirRounds: the table's ratios were of values of different rounds, because the time beside them, printed
+// first, had been sorted in place.
+func TestRatiosStayInTheirRounds(t *testing.T) {
+	l := lineOf("stat", map[string][]float64{Overlay: {30, 10, 20}, "cached": {15, 5, 10}})
+	for range 2 {
+		if e, ok := l.Ratio("cached", Overlay); !ok || e.Lo != 2 || e.Hi != 2 {
+			t.Errorf("twice as fast in each round is called %+v", e)
+		}
+		l.Cells[Overlay].Time()
+	}
+}
+
 // TestCoverage: intervals hold the true median as often as they say, of what is spread unevenly as times are.
 func TestCoverage(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
