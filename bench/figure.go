@@ -52,6 +52,6 @@ func (r *Result) drawKey(c draw.Canvas, style draw.TextStyle, peers []string) {
 		c.FillPolygon(r.colour(peer), []vg.Point{at, {X: at.X + box, Y: at.Y}, {X: at.X + box, Y: at.Y + box}, {X: at.X, Y: at.Y + box}})
 		at.X += box + gap
 		c.FillText(style, at, peer)
-		at.X += style.Width(peer) + 3*gap
+		at.X += style.Width(peer)*5/4 + 2*gap // who shows it may have a wider font
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/docker/go-units"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
@@ -106,7 +107,11 @@ func (durations) Ticks(lo, hi float64) (ticks []plot.Tick) {
 // places labels the axis of what a curve is over: where it was measured.
 func (c *Curve) places() (at plot.ConstantTicks) {
 	for _, p := range c.Points {
-		at = append(at, plot.Tick{Value: p.X, Label: trim(p.X)})
+		label := trim(p.X)
+		if c.Over == "bytes" {
+			label = units.BytesSize(p.X)
+		}
+		at = append(at, plot.Tick{Value: p.X, Label: label})
 	}
 	return at
 }
