@@ -2,7 +2,7 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// PreadNow is Pread from memory alone: EAGAIN if the disk would have to be waited
+// PreadNow is Pread, with the RWF_* flags, from memory alone: EAGAIN if the disk would have to be waited
 // for, EOPNOTSUPP on a file system that can't tell. What was read till then is lost to the caller.
 func PreadNow(fd int, buf []byte, off int64, flags int) (int, error) {
 	done := 0
