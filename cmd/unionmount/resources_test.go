@@ -171,22 +171,32 @@ func TestNothingPilesUp(t *testing.T) {
 		fillLayer(t, s.lowers[1], 1000)
 		s.mount("--io", io)
 		pid := s.inspect().Pid
-		var second, last held
-		for round := range 10 {
-			work(t, s.mnt)
-			forgetCaches(t)
-			time.Sleep(200 * time.Millisecond) // FORGETs come after their cause
-			last = holds(t, s, pid)
-			if round == 1 {
-				second = last
+		after := func(rounds int) held {
+			for range rounds {
+				work(t, s.mnt)
+				forgetCaches(t)
+				time.Sleep(200 * time.Millisecond) // FORGETs come after their cause
 			}
+			return holds(t, s, pid)
 		}
-		t.Logf("second round %+v, tenth %+v", second, last)
-		if last.descriptors > second.descriptors+8 || last.threads > second.threads+4 || last.memory > second.memory+24*mebibyte ||
-			last.goroutines > second.goroutines+4 || last.nodes > second.nodes+8 || last.open > second.open {
-			t.Errorf("it grows: second round %+v, tenth %+v", second, last)
+		before := after(2)
+		for try := range 3 { // Go keeps the threads that one crowded moment took; what piles up does so each time
+			last := after(8)
+			t.Logf("before %+v, eight rounds later %+v", before, last)
+			if !last.exceeds(before) {
+				return
+			}
+			if try == 2 {
+				t.Errorf("it grows: %+v, eight rounds later %+v", before, last)
+			}
+			before = last
 		}
 	})
+}
+
+func (h held) exceeds(before held) bool {
+	return h.descriptors > before.descriptors+8 || h.threads > before.threads+4 || h.memory > before.memory+24*mebibyte ||
+		h.goroutines > before.goroutines+4 || h.nodes > before.nodes+8 || h.open > before.open
 }
 
 type held struct {
