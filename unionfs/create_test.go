@@ -1,7 +1,6 @@
 package unionfs
 
 import (
-	"log/slog"
 	"os"
 	"testing"
 
@@ -13,19 +12,11 @@ import (
 // TestAbsenceEndsWithAChange: what a LOOKUP did not find is made without another look at the layers only while nobody
 // has changed a name in the directory.
 func TestAbsenceEndsWithAChange(t *testing.T) {
-	d := t.TempDir()
-	for _, sub := range []string{"lower", "upper", "work"} {
-		if err := os.MkdirAll(d+"/"+sub, 0o755); err != nil {
+	fs, _ := threeDirs(t, false, func(lower string) {
+		if err := os.WriteFile(lower+"/file", nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := os.WriteFile(d+"/lower/file", nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	fs, err := Open(Config{Lowers: []string{d + "/lower"}, Upper: d + "/upper", Work: d + "/work", IO: IOCached, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	defer func() {
 		if err := fs.Close(); err != nil {
 			t.Error(err)

@@ -1,7 +1,6 @@
 package unionfs
 
 import (
-	"log/slog"
 	"os"
 	"strconv"
 	"testing"
@@ -22,17 +21,7 @@ type writer struct {
 
 func newWriter(t *testing.T) *writer {
 	t.Helper()
-	d := t.TempDir()
-	for _, sub := range []string{"lower", "upper", "work"} {
-		if err := os.Mkdir(d+"/"+sub, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fs, err := Open(Config{Lowers: []string{d + "/lower"}, Upper: d + "/upper", Work: d + "/work",
-		IO: IOCached, Writeback: true, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fs, d := threeDirs(t, true, nil)
 	return &writer{t, &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: fs}, d + "/upper/"}
 }
 

@@ -2,7 +2,6 @@ package unionfs
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 
@@ -12,20 +11,12 @@ import (
 // TestRemovedDirectoryIsStill: what a removed directory holds in upper is destroyed behind the caller's back, which took
 // a tenth of `rm -rf`. Who has the directory open sees it as it was when it was removed, and gone; nothing is left in work.
 func TestRemovedDirectoryIsStill(t *testing.T) {
-	d := t.TempDir()
-	for _, sub := range []string{"lower", "upper", "work"} {
-		if err := os.Mkdir(d+"/"+sub, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := remover{t: t, files: 500, lower: d + "/lower/"}
-	r.make("open")
-	r.make("last")
-	var err error
-	r.fs, err = Open(Config{Lowers: []string{d + "/lower"}, Upper: d + "/upper", Work: d + "/work", IO: IOCached, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := remover{t: t, files: 500}
+	var d string
+	r.fs, d = threeDirs(t, false, func(lower string) {
+		r.make(lower + "/open")
+		r.make(lower + "/last")
+	})
 	dir, before := r.remove("open")
 	after, err := r.fs.stat(dir)
 	if err != nil || after.Nlink != 0 || after.Mode != before.Mode || after.Mtim != before.Mtim {
@@ -50,17 +41,16 @@ func TestRemovedDirectoryIsStill(t *testing.T) {
 type remover struct {
 	t     *testing.T
 	fs    *FS
-	lower string
 	files int
 }
 
 func (r *remover) make(dir string) {
 	r.t.Helper()
-	if err := os.Mkdir(r.lower+dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
 	for i := range r.files {
-		if err := os.WriteFile(fmt.Sprintf("%s%s/%d", r.lower, dir, i), nil, 0o644); err != nil {
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", dir, i), nil, 0o644); err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -5,19 +5,9 @@ import "golang.org/x/sys/unix"
 // PreadNow is Pread, with the RWF_* flags, from memory alone: EAGAIN if the disk would have to be waited
 // for, EOPNOTSUPP on a file system that can't tell. What was read till then is lost to the caller.
 func PreadNow(fd int, buf []byte, off int64, flags int) (int, error) {
-	done := 0
-	for done < len(buf) {
-		n, err := unix.Preadv2(fd, [][]byte{buf[done:]}, off+int64(done), flags|unix.RWF_NOWAIT)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		if n == 0 {
-			break
-		}
-		done += n
+	done, err := Pread(fd, buf, off, flags|unix.RWF_NOWAIT)
+	if err != nil {
+		return 0, err
 	}
 	return done, nil
 }
