@@ -230,8 +230,9 @@ func (fs *FS) tooLarge(n *node, e *layers.Entry) bool {
 	return e.Stat.Size >= fs.onceFrom && !n.tree.shared && !fs.cfg.Coherent
 }
 
-// ofMemory is which part of the machine's memory a file may take twice.
-const ofMemory = 16
+// ofMemory is which part of the machine's memory a file may take twice. In a virtual machine whose host takes back what is
+// free, fresh memory is dear besides: half of the time that a cold 1 GiB takes, where it goes into memory twice.
+const ofMemory = 64
 
 // largeFile is the size of a file, in bytes, from which on it matters how much the file system below reads ahead. The
 // kernel asks us for more at once than it reads ahead itself: small pieces, each waited for, make that slower than it is below.

@@ -130,6 +130,10 @@ func (s *Server) files(r *request) bool {
 func (s *Server) read(r *request) {
 	in := as[fuse.ReadIn](r)
 	buf := r.out[:min(int(in.Size), len(r.out))]
+	if r.now && largeRead(r) && s.cfg.Source != nil { // not from memory first: what is there would be copied twice
+		r.from, r.later = s.cfg.Source(in), true
+		return
+	}
 	if s.cfg.Read != nil {
 		r.size, r.status = s.cfg.Read(in, buf, r.now)
 		r.later = r.now && r.status == fuse.EAGAIN

@@ -39,7 +39,7 @@ func (h *helper) run() {
 			_ = unix.Close(h.wakeup)
 			return
 		}
-		h.q.elsewhere(e)
+		e.elsewhere()
 	}
 }
 

@@ -2,8 +2,12 @@ package transport
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +20,8 @@ import (
 type slowDisk struct {
 	from, to *os.File
 	bad      bool         // the ring can't read it
+	ready    atomic.Bool  // the ring may
+	tried    atomic.Int32 // reads that may not wait
 	asked    atomic.Int32 // as a Source
 	done     atomic.Int32
 	waited   atomic.Int32 // reads elsewhere
@@ -34,6 +40,7 @@ func (d *slowDisk) Done() { d.done.Add(1) }
 
 func (d *slowDisk) read(_ *fuse.ReadIn, buf []byte, now bool) (int, fuse.Status) {
 	if now {
+		d.tried.Add(1)
 		return 0, fuse.EAGAIN
 	}
 	d.waited.Add(1)
@@ -48,73 +55,122 @@ func onSlowDisk(t *testing.T, bad bool, file *os.File) (*slowDisk, *served) {
 	if d.from, d.to, err = os.Pipe(); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := unix.FcntlInt(d.to.Fd(), unix.F_SETPIPE_SZ, plainSize); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { d.from.Close(); d.to.Close() })
 	if file != nil {
 		d.from = file
 	}
 	return d, serve(t, Ring, func(c *Config) {
 		c.Read = d.read
-		c.Source = func(*fuse.ReadIn) Source { d.asked.Add(1); return d }
+		c.Source = func(*fuse.ReadIn) Source {
+			if !d.ready.Load() {
+				return nil
+			}
+			d.asked.Add(1)
+			return d
+		}
 	})
 }
 
 // TestRingReads: while the ring waits for the disk, others are answered; what it reads is the answer, and where that
-// isn't all, Read is asked once more where it may wait.
+// isn't all, Read is asked once more where it may wait. Large reads have a worker for it.
 func TestRingReads(t *testing.T) {
-	const size = 4096
-	whole := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	for _, c := range []struct {
 		name, arrives, want string
-		bad, file           bool
+		whole, bad, file    bool
 	}{
-		{name: "all", arrives: string(whole), want: string(whole)},
+		{name: "all", whole: true},
 		{name: "less", arrives: "0123", want: "elsewhere"},
 		{name: "the end", arrives: "0123", want: "0123", file: true},
 		{name: "error", want: "elsewhere", bad: true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			var file *os.File
-			if c.file { // a pipe doesn't tell that it ended
-				file = temporary(t, c.arrives)
+		for _, size := range []int{4096, 2 * bigData} {
+			if c.whole {
+				c.arrives = strings.Repeat("0123456789abcdef", size/16)
+				c.want = c.arrives
 			}
-			d, s := onSlowDisk(t, c.bad, file)
-			fd := s.open(t)
-			defer unix.Close(fd)
-			got := make(chan string)
-			go func() {
-				buf := make([]byte, size)
-				n, err := unix.Pread(fd, buf, 0)
-				if err != nil {
-					t.Error(err)
+			t.Run(fmt.Sprintf("%s of %d", c.name, size), func(t *testing.T) {
+				var file *os.File
+				if c.file { // a pipe doesn't tell that it ended
+					file = temporary(t, c.arrives)
 				}
-				got <- string(buf[:max(n, 0)])
-			}()
-			await(t, "the ring is asked to read", func() bool { return d.asked.Load() > 0 })
-			var st unix.Stat_t
-			for range 100 { // on either processor
-				if err := unix.Fstat(fd, &st); err != nil {
+				d, s := onSlowDisk(t, c.bad, file)
+				fd := s.open(t)
+				defer unix.Close(fd)
+				s.prepare(t, fd, size)
+				d.waited.Store(0)
+				d.ready.Store(true)
+				got := make(chan string)
+				go func() {
+					buf := make([]byte, size)
+					n, err := unix.Pread(fd, buf, 0)
+					if err != nil {
+						t.Error(err)
+					}
+					got <- string(buf[:max(n, 0)])
+				}()
+				await(t, "the ring is asked to read", func() bool { return d.asked.Load() > 0 })
+				var st unix.Stat_t
+				for range 100 { // on either processor
+					if err := unix.Fstat(fd, &st); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := d.to.WriteString(c.arrives); err != nil && file == nil {
 					t.Fatal(err)
 				}
-			}
-			if _, err := d.to.WriteString(c.arrives); err != nil && file == nil {
-				t.Fatal(err)
-			}
-			select {
-			case text := <-got:
-				if text != c.want {
-					t.Errorf("read %.20q (%d bytes), want %.20q (%d)", text, len(text), c.want, len(c.want))
+				select {
+				case text := <-got:
+					if text != c.want {
+						t.Errorf("read %.20q (%d bytes), want %.20q (%d)", text, len(text), c.want, len(c.want))
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatal("no answer")
 				}
-			case <-time.After(10 * time.Second):
-				t.Fatal("no answer")
-			}
-			if elsewhere := c.want == "elsewhere"; elsewhere != (d.waited.Load() > 0) {
-				t.Errorf("%d reads elsewhere", d.waited.Load())
-			}
-			if d.asked.Load() != d.done.Load() {
-				t.Errorf("%d files were taken, %d given back", d.asked.Load(), d.done.Load())
-			}
-		})
+				if elsewhere := c.want == "elsewhere"; elsewhere != (d.waited.Load() > 0) {
+					t.Errorf("%d reads elsewhere", d.waited.Load())
+				}
+				if d.asked.Load() != d.done.Load() {
+					t.Errorf("%d files were taken, %d given back", d.asked.Load(), d.done.Load())
+				}
+				if large := size > bigData; large != (d.tried.Load() == 0) {
+					t.Errorf("tried %d times whether it is in memory", d.tried.Load())
+				}
+			})
+		}
 	}
+}
+
+// prepare has every processor's clients read size bytes until, if that is large, there is a worker for it.
+func (s *served) prepare(t *testing.T, fd, size int) {
+	t.Helper()
+	if size <= bigData {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with its pinning
+		for _, q := range s.server.queues {
+			var set unix.CPUSet
+			set.Set(q.id)
+			if err := unix.SchedSetaffinity(0, &set); err != nil {
+				continue // offline
+			}
+			await(t, "a worker for large reads", func() bool {
+				if q.bulk.Load() != nil {
+					return true
+				}
+				if _, err := unix.Pread(fd, make([]byte, size), 0); err != nil {
+					t.Error(err)
+				}
+				return false
+			})
+		}
+	}()
+	<-done
 }
 
 func temporary(t *testing.T, text string) *os.File {
@@ -133,24 +189,76 @@ func temporary(t *testing.T, text string) *os.File {
 
 // TestAbortedWhileTheRingReads: a mount that is aborted then ends once the disk has answered.
 func TestAbortedWhileTheRingReads(t *testing.T) {
-	d, s := onSlowDisk(t, false, nil)
-	fd := s.open(t)
-	defer unix.Close(fd)
-	failed := make(chan error)
-	go func() {
-		_, err := unix.Pread(fd, make([]byte, 4096), 0)
-		failed <- err
-	}()
-	await(t, "the ring is asked to read", func() bool { return d.asked.Load() > 0 })
-	abort(t, s.mnt)
-	if err := <-failed; err == nil {
-		t.Error("a read through an aborted mount succeeded")
-	}
-	if _, err := d.to.Write(make([]byte, 4096)); err != nil {
-		t.Fatal(err)
-	}
-	s.end(t)
-	if d.done.Load() != 1 {
-		t.Errorf("%d files were given back", d.done.Load())
+	for _, size := range []int{4096, 2 * bigData} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			d, s := onSlowDisk(t, false, nil)
+			fd := s.open(t)
+			defer unix.Close(fd)
+			s.prepare(t, fd, size)
+			d.ready.Store(true)
+			failed := make(chan error)
+			go func() {
+				_, err := unix.Pread(fd, make([]byte, size), 0)
+				failed <- err
+			}()
+			await(t, "the ring is asked to read", func() bool { return d.asked.Load() > 0 })
+			abort(t, s.mnt)
+			if err := <-failed; err == nil {
+				t.Error("a read through an aborted mount succeeded")
+			}
+			if _, err := d.to.Write(make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+			s.end(t)
+			if d.done.Load() != 1 {
+				t.Errorf("%d files were given back", d.done.Load())
+			}
+		})
 	}
 }
+
+// TestLargeAndSmallInTurn: an entry goes from one worker to the other and back with each request, whoever asks meanwhile.
+func TestLargeAndSmallInTurn(t *testing.T) {
+	text := bytes.Repeat([]byte("0123456789abcdef"), plainSize/16)
+	file := temporary(t, string(text))
+	s := serve(t, Ring, func(c *Config) {
+		c.Read = func(in *fuse.ReadIn, buf []byte, _ bool) (int, fuse.Status) {
+			n, err := file.ReadAt(buf, int64(in.Offset))
+			if err != nil {
+				return 0, fuse.EIO
+			}
+			return n, fuse.OK
+		}
+		c.Source = func(*fuse.ReadIn) Source { return inMemory{file} }
+	})
+	fd := s.open(t)
+	defer unix.Close(fd)
+	s.prepare(t, fd, plainSize)
+	var clients sync.WaitGroup
+	for i := range 3 * len(s.server.queues) {
+		clients.Go(func() {
+			buf := make([]byte, plainSize)
+			var st unix.Stat_t
+			for j := range 200 {
+				off := (i + j) % 16 << 4
+				size := []int{plainSize - 256, 2 * bigData, 4096}[j%3]
+				if n, err := unix.Pread(fd, buf[:size], int64(off)); err != nil || n != size || !bytes.Equal(buf[:n], text[off:off+n]) {
+					t.Errorf("%d bytes at %d: %d and %v, or others than they are", size, off, n, err)
+					return
+				}
+				if err := unix.Fstat(fd, &st); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
+// inMemory is a file that is read without waiting.
+type inMemory struct{ *os.File }
+
+func (m inMemory) Fd() int { return int(m.File.Fd()) }
+func (inMemory) How() int  { return 0 }
+func (inMemory) Done()     {}

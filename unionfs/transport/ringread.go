@@ -10,13 +10,13 @@ import (
 func (e *entry) read() {
 	in := as[fuse.ReadIn](&e.request)
 	e.goes(true)
-	s := e.queue.ring.next()
+	s := e.worker.ring.next()
 	s.opcode, s.fd, s.cmdOp, s.userData = opRingRead, int32(e.request.from.Fd()), in.Offset, readID|uint64(e.index)
 	s.addr, s.len, s.opFlags = uint64(uintptr(ptr(e.payload))), in.Size, uint32(e.request.from.How())
 }
 
 // arrived takes what the ring has read. Where that isn't all, Read is asked once more: it says why.
-func (q *queue) arrived(e *entry, n int) {
+func (w *worker) arrived(e *entry, n int) {
 	e.goes(false)
 	r := &e.request
 	in := as[fuse.ReadIn](r)
@@ -24,7 +24,7 @@ func (q *queue) arrived(e *entry, n int) {
 	r.from.Done()
 	r.from = nil
 	if !all {
-		q.leave(e)
+		w.leave(e)
 		return
 	}
 	r.status, r.size, r.later = fuse.OK, n, false

@@ -7,21 +7,21 @@ import "time"
 // The disk's interrupt comes to the processor that its driver has chosen, often one for all. If that isn't this one, and
 // this one is halted, to wake it takes 30 to 40 us, of 100 for a read of 4 KiB. So a thread that gives way polls while the
 // disk is waited for, by itself or by its helper: SCHED_IDLE, it takes the processor from nobody.
-func (q *queue) wait() error {
-	if q.away == 0 || !q.gives.on || !q.pace.worth() {
-		return q.ring.wait()
+func (w *worker) wait() error {
+	if w.away == 0 || !w.gives.on || !w.pace.worth() {
+		return w.ring.wait()
 	}
 	for end := now() + diskPatience; now() < end; {
-		if err := q.ring.poll(); err != nil {
+		if err := w.ring.poll(); err != nil {
 			return err
 		}
-		if q.ring.pending() {
-			q.pace.hit()
+		if w.ring.pending() {
+			w.pace.hit()
 			return nil
 		}
 	}
-	q.pace.miss()
-	return q.ring.wait()
+	w.pace.miss()
+	return w.ring.wait()
 }
 
 // diskPatience is how long to poll for the disk: a fast one has answered by then, and to a slow one 40 us are nothing.

@@ -66,11 +66,11 @@ func sleepsInWait(t *testing.T, gives bool, away int, after time.Duration) int64
 	ts := unix.NsecToTimespec(after.Nanoseconds())
 	s := r.next()
 	s.opcode, s.fd, s.addr, s.len = opTimeout, -1, uint64(uintptr(unsafe.Pointer(&ts))), 1
-	q := &queue{ring: r, away: away, gives: giveWay{on: gives}}
+	w := &worker{ring: r, away: away, gives: giveWay{on: gives}}
 	var before, later unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_THREAD, &before)
 	for !r.pending() {
-		if err := q.wait(); err != nil {
+		if err := w.wait(); err != nil {
 			t.Error(err)
 			return 0
 		}

@@ -103,7 +103,7 @@ func (s *Server) Wait() { <-s.ended }
 func (s *Server) end() {
 	s.serving.Wait()
 	if n := len(s.queues); n > 0 {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 2*n)
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - threadsOfQueue*n)
 	}
 	s.dev.close()
 	_ = unix.Close(s.fd) // the connection is gone
