@@ -80,31 +80,42 @@ func sleepsInWait(t *testing.T, gives bool, away int, after time.Duration) int64
 	return later.Nvcsw - before.Nvcsw
 }
 
-// TestDiskPace: a slow disk is polled for less often, until it was quick again.
+// TestDiskPace: the disk is polled for where that is quicker, and tried both ways again and again.
 func TestDiskPace(t *testing.T) {
 	var p diskPace
-	polls := func(waits int, answered bool) (n int) {
-		for range waits {
-			if !p.worth() {
-				continue
+	polls := func(waits int, polled, slept time.Duration) (n int) {
+		for i := range waits {
+			way, d := p.polls(), slept
+			if way {
+				n++
+				d = polled
 			}
-			n++
-			if answered {
-				p.hit()
-			} else {
-				p.miss()
+			if i%50 == 49 { // one wait that says nothing of the others
+				d *= 100
 			}
+			p.took(way, d)
 		}
 		return n
 	}
-	if n := polls(fewMisses, false); n != fewMisses {
-		t.Errorf("%d of the first %d waits were polled", n, fewMisses)
-	}
-	if n := polls(1000, false); n < 5 || n > 20 {
-		t.Errorf("%d of 1000 waits for a slow disk were polled", n)
-	}
-	polls(2<<rarest, true)
-	if n := polls(100, true); n != 100 {
-		t.Errorf("%d of 100 waits for a quick disk were polled", n)
+	const turns = 8 * paceTurn
+	for _, c := range []struct {
+		name          string
+		polled, slept time.Duration
+		pays          bool
+	}{
+		{"quick", 60 * time.Microsecond, 100 * time.Microsecond, true},
+		{"slow", 5 * time.Millisecond, 5 * time.Millisecond, false},
+		{"interrupted here", 120 * time.Microsecond, 60 * time.Microsecond, false},
+		{"hardly quicker", 96 * time.Microsecond, 100 * time.Microsecond, false},
+		{"quick again", 60 * time.Microsecond, 100 * time.Microsecond, true},
+	} {
+		polls(turns, c.polled, c.slept) // to learn it
+		n := polls(turns, c.polled, c.slept)
+		if c.pays {
+			n = turns - n
+		}
+		if n < 8 || n > turns/16 {
+			t.Errorf("%s: %d of %d waits went the other way", c.name, n, turns)
+		}
 	}
 }
