@@ -39,21 +39,23 @@ func peers() []peer {
 	}
 	for _, w := range []struct {
 		name, about, io, way string
-		user                 bool
+		user, volatile       bool
 	}{
-		{"cached", "unionmount --io cached", "cached", "", false},
-		{"open", "unionmount --io open", "open", "", false},
-		{"user", "unionmount by a plain user", "auto", "", true},
-		{"volume-bind", "a volume of unionmount, bound", "auto", "bind", false},
-		{"volume-fuse", "a volume of unionmount, routed", "auto", "fuse", false}, // forwards locks: never by io_uring
+		{name: "cached", about: "unionmount --io cached", io: "cached"},
+		{name: "volatile", about: "unionmount --io cached --volatile: no copy-up waits for the disk, as with fuse-overlayfs", io: "cached", volatile: true},
+		{name: "open", about: "unionmount --io open", io: "open"},
+		{name: "user", about: "unionmount by a plain user", io: "auto", user: true},
+		{name: "volume-bind", about: "a volume of unionmount, bound", io: "auto", way: "bind"},
+		{name: "volume-fuse", about: "a volume of unionmount, routed", io: "auto", way: "fuse"}, // forwards locks: never by io_uring
 	} {
-		p := peer{name: w.name, about: w.about, ours: true, user: w.user, volume: w.way != "", mount: mountOurs(w.io, w.way, w.user)}
+		p := peer{name: w.name, about: w.about, ours: true, user: w.user, volume: w.way != "", slow: w.volatile}
+		p.mount = mountOurs(w.io, w.way, w.user, w.volatile)
 		p.unmount = unmountOurs(w.user)
 		if w.user {
 			p.missing = needs("fusermount3")
 		}
 		all = append(all, p)
-		if w.way == "" {
+		if w.way == "" && !w.volatile {
 			all = append(all, byDevice(p))
 		}
 	}
@@ -129,13 +131,16 @@ func mountUnionfs(s *site) error {
 
 // mountOurs mounts unionmount. With a way the client works in a volume that
 // holds the plain copy, else in the union.
-func mountOurs(io, way string, user bool) func(*site) error {
+func mountOurs(io, way string, user, volatile bool) func(*site) error {
 	return func(s *site) error {
 		s.view = s.merged
 		args := []string{"mount", "--name", "bench", "--io", io, "--upper", s.upper, "--work", s.work}
 		if way != "" {
 			args = append(args, "--volume-io", way, "-v", s.flat+":/volume")
 			s.view = s.merged + "/volume"
+		}
+		if volatile {
+			args = append(args, "--volatile")
 		}
 		uid := 0
 		if user {

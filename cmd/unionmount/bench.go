@@ -27,8 +27,8 @@ directory, the kernel's overlayfs, fuse-overlayfs and unionfs-fuse, as far as
 they are installed. Figures are medians; a peer's is its speed against overlayfs,
 or against the one that --against names.
 
-The peers are: plain, overlayfs, fuse-overlayfs, unionfs-fuse, cached, open,
-volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
+The peers are: plain, overlayfs, fuse-overlayfs, unionfs-fuse, cached, volatile,
+open, volume-bind, volume-fuse; with --users also fuse-overlayfs-user and user; with
 --io-uring also cached-device, open-device and user-device, which go without.`,
 		Example: "  unionmount bench --quick\n  unionmount bench --only 'walk|create' --peer overlayfs --peer cached --output today.json\n  unionmount bench compare yesterday.json today.json",
 		Args:    cobra.NoArgs,

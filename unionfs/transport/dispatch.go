@@ -130,7 +130,7 @@ func (s *Server) files(r *request) bool {
 func (s *Server) read(r *request) {
 	in := as[fuse.ReadIn](r)
 	buf := r.out[:min(int(in.Size), len(r.out))]
-	if r.now && largeRead(r) && s.cfg.Source != nil { // not from memory first: what is there would be copied twice
+	if r.now && s.straight(r) {
 		r.from, r.later = s.cfg.Source(in), true
 		return
 	}
@@ -243,6 +243,9 @@ func (s *Server) lengthy(r *request) bool {
 	}
 	return s.cfg.Lengthy != nil && s.cfg.Lengthy(r.head)
 }
+
+// straight tells of a read that a ring does without trying first whether it has to wait: what was in memory would be copied twice.
+func (s *Server) straight(r *request) bool { return s.cfg.Source != nil && largeRead(r) }
 
 // largeRead tells of a piece that is copied on another processor than the client's, which has its own copying to do.
 func largeRead(r *request) bool {

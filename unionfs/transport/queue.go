@@ -14,8 +14,8 @@ import (
 
 // queue answers the requests of one processor's clients: by a worker that is pinned to
 // it, since being woken on the client's own processor is what makes it quick: no other
-// has to be told. Large reads are the bulk worker's, on whichever processor is free:
-// there the client has copying to do while the next piece is fetched.
+// has to be told. A stream of large reads is the bulk worker's, on whichever processor is
+// free: the client has copying to do while the next piece is fetched.
 type queue struct {
 	s       *Server
 	id      int
@@ -23,6 +23,7 @@ type queue struct {
 	live    atomic.Int32 // entries that the kernel has or that are being answered; none, or fewer: it is over
 	own     *worker      // registers the entries
 	helper  *helper
+	streams streams
 	bulk    atomic.Pointer[worker] // nil: not needed yet, or it can't be had
 	tried   bool                   // to have bulk; of own's thread
 	working sync.WaitGroup         // bulk
@@ -138,12 +139,12 @@ func (q *queue) serve(result chan<- error) {
 	q.close()
 }
 
-// forLarge gives the worker for large reads, once there is one.
-func (q *queue) forLarge() *worker {
+// forStreams gives the worker for streams, once there is one.
+func (q *queue) forStreams() *worker {
 	if b := q.bulk.Load(); b != nil {
 		return b
 	}
-	if !q.tried && q.s.cfg.Source != nil {
+	if !q.tried {
 		q.tried = true
 		q.working.Go(q.serveBulk)
 	}
@@ -158,7 +159,7 @@ func (q *queue) serveBulk() {
 		err = w.ring.enable()
 	}
 	if err != nil {
-		q.s.cfg.Fault("no worker for large reads, they take longer", err)
+		q.s.cfg.Fault("no worker for streams, they take longer", err)
 		return
 	}
 	w.watchWakeup()

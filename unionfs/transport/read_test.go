@@ -75,7 +75,7 @@ func onSlowDisk(t *testing.T, bad bool, file *os.File) (*slowDisk, *served) {
 }
 
 // TestRingReads: while the ring waits for the disk, others are answered; what it reads is the answer, and where that
-// isn't all, Read is asked once more where it may wait. Large reads have a worker for it.
+// isn't all, Read is asked once more where it may wait. A stream of large ones has a worker of its own.
 func TestRingReads(t *testing.T) {
 	for _, c := range []struct {
 		name, arrives, want string
@@ -86,26 +86,32 @@ func TestRingReads(t *testing.T) {
 		{name: "the end", arrives: "0123", want: "0123", file: true},
 		{name: "error", want: "elsewhere", bad: true},
 	} {
-		for _, size := range []int{4096, 2 * bigData} {
+		for _, kind := range []struct {
+			name         string
+			size, offset int
+		}{{"small", 4096, 0}, {"large", 2 * bigData, 0}, {"stream", 2 * bigData, 2 * bigData}} {
+			size := kind.size
 			if c.whole {
 				c.arrives = strings.Repeat("0123456789abcdef", size/16)
 				c.want = c.arrives
 			}
-			t.Run(fmt.Sprintf("%s of %d", c.name, size), func(t *testing.T) {
+			t.Run(c.name+", "+kind.name, func(t *testing.T) {
 				var file *os.File
 				if c.file { // a pipe doesn't tell that it ended
-					file = temporary(t, c.arrives)
+					file = temporary(t, strings.Repeat("x", kind.offset)+c.arrives)
 				}
 				d, s := onSlowDisk(t, c.bad, file)
 				fd := s.open(t)
 				defer unix.Close(fd)
-				s.prepare(t, fd, size)
+				if kind.offset > 0 {
+					s.stream(t, fd, size)
+				}
 				d.waited.Store(0)
 				d.ready.Store(true)
 				got := make(chan string)
 				go func() {
 					buf := make([]byte, size)
-					n, err := unix.Pread(fd, buf, 0)
+					n, err := unix.Pread(fd, buf, int64(kind.offset))
 					if err != nil {
 						t.Error(err)
 					}
@@ -143,31 +149,32 @@ func TestRingReads(t *testing.T) {
 	}
 }
 
-// prepare has every processor's clients read size bytes until, if that is large, there is a worker for it.
-func (s *served) prepare(t *testing.T, fd, size int) {
+// stream has a worker for streams started for every processor, and the first size bytes read last.
+func (s *served) stream(t *testing.T, fd, size int) {
 	t.Helper()
-	if size <= bigData {
-		return
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // and never unlocked: the thread ends with its pinning
+		read := func(off int) {
+			if _, err := unix.Pread(fd, make([]byte, size), int64(off)); err != nil {
+				t.Error(err)
+			}
+		}
 		for _, q := range s.server.queues {
 			var set unix.CPUSet
 			set.Set(q.id)
 			if err := unix.SchedSetaffinity(0, &set); err != nil {
 				continue // offline
 			}
-			await(t, "a worker for large reads", func() bool {
-				if q.bulk.Load() != nil {
-					return true
+			await(t, "a worker for streams", func() bool {
+				read(0)
+				if q.bulk.Load() == nil {
+					read(size)
 				}
-				if _, err := unix.Pread(fd, make([]byte, size), 0); err != nil {
-					t.Error(err)
-				}
-				return false
+				return q.bulk.Load() != nil
 			})
+			read(0)
 		}
 	}()
 	<-done
@@ -189,16 +196,20 @@ func temporary(t *testing.T, text string) *os.File {
 
 // TestAbortedWhileTheRingReads: a mount that is aborted then ends once the disk has answered.
 func TestAbortedWhileTheRingReads(t *testing.T) {
-	for _, size := range []int{4096, 2 * bigData} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+	for _, offset := range []int{0, 2 * bigData} {
+		t.Run(fmt.Sprint("at ", offset), func(t *testing.T) {
 			d, s := onSlowDisk(t, false, nil)
 			fd := s.open(t)
 			defer unix.Close(fd)
-			s.prepare(t, fd, size)
+			size := 4096
+			if offset > 0 {
+				size = offset
+				s.stream(t, fd, size)
+			}
 			d.ready.Store(true)
 			failed := make(chan error)
 			go func() {
-				_, err := unix.Pread(fd, make([]byte, size), 0)
+				_, err := unix.Pread(fd, make([]byte, size), int64(offset))
 				failed <- err
 			}()
 			await(t, "the ring is asked to read", func() bool { return d.asked.Load() > 0 })
@@ -217,8 +228,8 @@ func TestAbortedWhileTheRingReads(t *testing.T) {
 	}
 }
 
-// TestLargeAndSmallInTurn: an entry goes from one worker to the other and back with each request, whoever asks meanwhile.
-func TestLargeAndSmallInTurn(t *testing.T) {
+// TestStreamsAndOthersInTurn: an entry goes from one worker to the other and back, whoever asks meanwhile.
+func TestStreamsAndOthersInTurn(t *testing.T) {
 	text := bytes.Repeat([]byte("0123456789abcdef"), plainSize/16)
 	file := temporary(t, string(text))
 	s := serve(t, Ring, func(c *Config) {
@@ -233,15 +244,18 @@ func TestLargeAndSmallInTurn(t *testing.T) {
 	})
 	fd := s.open(t)
 	defer unix.Close(fd)
-	s.prepare(t, fd, plainSize)
+	s.stream(t, fd, 2*bigData)
 	var clients sync.WaitGroup
 	for i := range 3 * len(s.server.queues) {
 		clients.Go(func() {
 			buf := make([]byte, plainSize)
 			var st unix.Stat_t
 			for j := range 200 {
-				off := (i + j) % 16 << 4
-				size := []int{plainSize - 256, 2 * bigData, 4096}[j%3]
+				const large = 2 * bigData
+				off, size := i<<4, 4096
+				if j%4 > 0 {
+					off, size = (j%4-1)*large+i<<4, large // two of three go on where one has ended
+				}
 				if n, err := unix.Pread(fd, buf[:size], int64(off)); err != nil || n != size || !bytes.Equal(buf[:n], text[off:off+n]) {
 					t.Errorf("%d bytes at %d: %d and %v, or others than they are", size, off, n, err)
 					return

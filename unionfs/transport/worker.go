@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,8 +110,8 @@ func (w *worker) take(c cqe) bool {
 func (w *worker) received(e *entry) {
 	e.load()
 	to := w.q.own
-	if largeRead(&e.request) {
-		to = w.q.forLarge()
+	if w.q.s.straight(&e.request) && w.q.streams.goesOn(as[fuse.ReadIn](&e.request)) {
+		to = w.q.forStreams()
 	}
 	if e.worker = to; to != w {
 		to.give(e)
@@ -122,7 +123,7 @@ func (w *worker) received(e *entry) {
 // answer answers the request in e, or lets it leave the thread.
 func (w *worker) answer(e *entry) {
 	r, s := &e.request, w.q.s
-	if r.now = w != w.q.own || !s.lengthy(r); r.now {
+	if r.now = s.straight(r) || !s.lengthy(r); r.now {
 		s.handle(r)
 		if !r.later {
 			e.store()
