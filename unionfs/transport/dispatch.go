@@ -247,7 +247,7 @@ func (s *Server) lengthy(r *request) bool {
 // straight tells of a read that a ring does without trying first whether it has to wait: what was in memory would be copied twice.
 func (s *Server) straight(r *request) bool { return s.cfg.Source != nil && largeRead(r) }
 
-// largeRead tells of a piece that is copied on another processor than the client's, which has its own copying to do.
+// largeRead tells of a read of big data.
 func largeRead(r *request) bool {
 	return r.head.Opcode == opRead && as[fuse.ReadIn](r).Size > bigData
 }
