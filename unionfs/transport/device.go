@@ -294,7 +294,7 @@ func (r *reader) serve() {
 		r.apart()
 		return
 	}
-	if len(q.in) > bigData || q.head.Opcode == opRead && as[fuse.ReadIn](q).Size > bigData {
+	if len(q.in) > bigData || largeRead(q) {
 		r.wide = true
 	}
 	if r.streak > busy || slow(q) && r.d.heldUp(q) {

@@ -131,9 +131,6 @@ func (q *queue) serve(result chan<- error) {
 	if err == nil {
 		q.own.serve()
 	}
-	if b := q.bulk.Load(); b != nil {
-		b.wake()
-	}
 	q.working.Wait()
 	q.helper.end()
 	q.close()
@@ -165,7 +162,6 @@ func (q *queue) serveBulk() {
 	w.watchWakeup()
 	q.bulk.Store(w)
 	w.serve()
-	q.own.wake()
 }
 
 // pin keeps the thread on its processor. One that is offline has no clients: any other does.

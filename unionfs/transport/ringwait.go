@@ -38,13 +38,13 @@ type diskPace struct {
 
 const (
 	paceTurn  = 256 // waits, of which
-	paceTries = 4   // go the other way
+	paceTries = 5   // go the other way
 )
 
 func (p *diskPace) polls() bool {
 	p.waits++
 	better := p.polled < p.slept-p.slept/8
-	if p.waits%paceTurn <= paceTries {
+	if p.waits%paceTurn < paceTries {
 		return !better
 	}
 	return better

@@ -54,7 +54,7 @@ func (w *worker) close() {
 	_ = w.ring.close() // nothing is under way
 }
 
-// serve answers until the queue is over. If the ring fails that is at once.
+// serve answers until the queue is over, and tells the queue's other worker. If the ring fails it is over at once.
 func (w *worker) serve() {
 	for w.q.live.Load() > 0 {
 		if err := w.round(); err != nil {
@@ -64,6 +64,7 @@ func (w *worker) serve() {
 			}
 		}
 	}
+	w.q.wake()
 }
 
 // round waits for requests and answers them.
