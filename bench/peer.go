@@ -45,6 +45,7 @@ func peers() []peer {
 		{name: "volatile", about: "unionmount --io cached --volatile: no copy-up waits for the disk, as with fuse-overlayfs", io: "cached", volatile: true},
 		{name: "open", about: "unionmount --io open", io: "open"},
 		{name: "user", about: "unionmount by a plain user", io: "auto", user: true},
+		{name: "user-volatile", about: "unionmount --volatile by a plain user", io: "auto", user: true, volatile: true},
 		{name: "volume-bind", about: "a volume of unionmount, bound", io: "auto", way: "bind"},
 		{name: "volume-fuse", about: "a volume of unionmount, routed", io: "auto", way: "fuse"}, // forwards locks: never by io_uring
 	} {

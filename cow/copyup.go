@@ -23,12 +23,13 @@ func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 }
 
 func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
-	src, err := s.Lowers[ref.Layer].PathFd(ref.Path)
+	d, base, err := s.Lowers[ref.Layer].Parent(ref.Path)
 	if err != nil {
 		return nil, err
 	}
-	defer sys.Close(src)
-	st, immutable, err := sys.StatImmutable(src)
+	defer d.Release()
+	src := source{d.Fd, base}
+	st, immutable, err := sys.StatImmutable(src.dir, src.name)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	return out, nil
 }
 
-func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src int, st *sys.Stat, limit int64) error {
+func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src source, st *sys.Stat, limit int64) error {
 	dst := out.fd
 	size := min(limit, st.Size)
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
@@ -91,7 +92,7 @@ func (w *Writer) copyFrom(s *layers.Stack, ref layers.Ref, dst int, size int64) 
 // makeLike stages an empty object of src's type. A regular file has no name where the
 // file system can do without: it is then made by one change of a directory instead of three, and
 // an fsync of it has no directory to write besides (ext4_sync_parent).
-func (w *Writer) makeLike(src int, st *sys.Stat) (out *Staged, err error) {
+func (w *Writer) makeLike(src source, st *sys.Stat) (out *Staged, err error) {
 	if err := w.step("make"); err != nil {
 		return nil, err
 	}
@@ -108,17 +109,20 @@ func (w *Writer) makeLike(src int, st *sys.Stat) (out *Staged, err error) {
 	return out, nil
 }
 
-// makeNamed makes an empty object of src's type in work and returns a descriptor:
-// read-write for a regular file, O_PATH else.
-func (w *Writer) makeNamed(name string, src int, st *sys.Stat) (fd int, err error) {
+// makeNamed makes an empty object of src's type in work and returns a descriptor: read-write for a regular file, of a
+// directory one for reading, by which attributes and mode go without a way through /proc, O_PATH else.
+func (w *Writer) makeNamed(name string, src source, st *sys.Stat) (fd int, err error) {
 	switch t := st.Mode & sys.S_IFMT; t {
 	case sys.S_IFREG:
 		return sys.OpenAt(w.work, name, sys.O_RDWR|sys.O_CREAT|sys.O_EXCL, 0o600)
 	case sys.S_IFDIR:
-		err = sys.MkdirAt(w.work, name, 0o700)
+		if err = sys.MkdirAt(w.work, name, 0o700); err == nil {
+			fd, err = sys.OpenAt(w.work, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
+			return fd, w.unmade(name, err)
+		}
 	case sys.S_IFLNK:
 		var target string
-		if target, err = sys.ReadlinkAt(src, ""); err == nil {
+		if target, err = sys.ReadlinkAt(src.dir, src.name); err == nil {
 			err = sys.SymlinkAt(target, w.work, name)
 		}
 	default:
@@ -128,10 +132,15 @@ func (w *Writer) makeNamed(name string, src int, st *sys.Stat) (fd int, err erro
 		return -1, err
 	}
 	fd, err = sys.PathAt(w.work, name)
+	return fd, w.unmade(name, err)
+}
+
+// unmade removes what was just made in work, if err says that it can't be used.
+func (w *Writer) unmade(name string, err error) error {
 	if err != nil {
 		_ = w.destroy(w.work, name) // swept at the next mount else
 	}
-	return fd, err
+	return err
 }
 
 // stampOrigin writes what keeps the object's identity: the origin and, for a

@@ -8,10 +8,16 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// copyMeta gives the staged object behind dst what the one behind src has. The
+// source is what is copied: name in dir, or what is behind dir itself ("", O_PATH included).
+type source struct {
+	dir  int
+	name string
+}
+
+// copyMeta gives the staged object behind dst what src has. The
 // order matters: changing data or owner drops security.capability, so it comes
 // after both; an ACL changes the mode, so the mode comes after it; times last.
-func (w *Writer) copyMeta(dst, src int, st *sys.Stat) error {
+func (w *Writer) copyMeta(dst int, src source, st *sys.Stat) error {
 	if err := w.step("owner"); err != nil {
 		return err
 	}
@@ -48,8 +54,8 @@ func (w *Writer) chown(fd int, uid, gid uint32) error {
 	return err
 }
 
-func (w *Writer) copyXattrs(dst, src int) error {
-	names, err := sys.ListXattrFd(src)
+func (w *Writer) copyXattrs(dst int, src source) error {
+	names, err := sys.ListXattrAt(src.dir, src.name)
 	if err == sys.ENOTSUP {
 		return nil
 	}
@@ -60,7 +66,7 @@ func (w *Writer) copyXattrs(dst, src int) error {
 		if layers.Private(n) || w.noACL && isACL(n) {
 			continue
 		}
-		v, err := sys.GetXattrFd(src, n)
+		v, err := sys.GetXattrAt(src.dir, src.name, n)
 		if err == sys.ENODATA {
 			continue
 		}

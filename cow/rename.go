@@ -141,7 +141,7 @@ func (w *Writer) dressCleared(temp string, old int, st *sys.Stat, swap func() er
 	if err := w.setMark(fd, layers.SuffixOpaque, layers.Opaque()); err != nil {
 		return err
 	}
-	if err := w.copyMeta(fd, old, st); err != nil {
+	if err := w.copyMeta(fd, source{dir: old}, st); err != nil {
 		return err
 	}
 	return w.opened(fd, swap)

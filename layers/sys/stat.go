@@ -16,23 +16,23 @@ func Immutable(dir int, name string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_IMMUTABLE != 0
 }
 
-// StatImmutable is StatAt and Immutable of what is behind fd (O_PATH included) in one call.
-func StatImmutable(fd int) (st Stat, immutable bool, err error) {
-	st, attributes, err := statx(fd, unix.STATX_BASIC_STATS)
+// StatImmutable is StatAt and Immutable in one call.
+func StatImmutable(dir int, name string) (st Stat, immutable bool, err error) {
+	st, attributes, err := statx(dir, name, unix.STATX_BASIC_STATS)
 	return st, attributes&unix.STATX_ATTR_IMMUTABLE != 0, err
 }
 
 // StatUntimed is StatFd without mtime and ctime. Whoever asks for those has the next write be stamped finer than by
 // a tick of the clock, and so dirty the inode (fill_mg_cmtime, Linux 6.13).
 func StatUntimed(fd int) (Stat, error) {
-	st, _, err := statx(fd, unix.STATX_BASIC_STATS&^(unix.STATX_MTIME|unix.STATX_CTIME))
+	st, _, err := statx(fd, "", unix.STATX_BASIC_STATS&^(unix.STATX_MTIME|unix.STATX_CTIME))
 	st.Mtim, st.Ctim = Timespec{}, Timespec{} // a file system may say them all the same
 	return st, err
 }
 
-func statx(fd, mask int) (st Stat, attributes uint64, err error) {
+func statx(dir int, name string, mask int) (st Stat, attributes uint64, err error) {
 	var x unix.Statx_t
-	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, mask, &x) })
+	err = retry(func() error { return unix.Statx(dir, name, itself(name), mask, &x) })
 	st = Stat{
 		Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino, Nlink: uint64(x.Nlink), Mode: uint32(x.Mode), Uid: x.Uid, Gid: x.Gid,
 		Rdev: unix.Mkdev(x.Rdev_major, x.Rdev_minor), Size: int64(x.Size), Blksize: int64(x.Blksize), Blocks: int64(x.Blocks),

@@ -26,13 +26,25 @@ func Copy(dst, src int, size int64, moved func(n int64) error) (shared bool, err
 		return true, sys.Truncate(dst, size) // src may have grown, too
 	}
 	c := copier{dst, src, moved}
-	if size <= page && st.Blocks > 0 { // no room for a hole beside data
+	if solid(src, &st, size) {
 		return false, c.segment(0, size)
 	}
 	if err := sys.Truncate(dst, size); err != nil {
 		return false, err
 	}
 	return false, Segments(src, size, c.segment)
+}
+
+// solid tells whether the first size bytes of src are known to have no hole.
+func solid(src int, st *sys.Stat, size int64) bool {
+	if st.Blocks == 0 {
+		return false
+	}
+	if size <= page { // no room for a hole beside data
+		return true
+	}
+	hole, err := sys.Seek(src, 0, sys.SEEK_HOLE)
+	return err == nil && hole >= size
 }
 
 // Segments calls visit for every stretch of data before end; a file system without SEEK_DATA has one.
