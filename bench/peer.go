@@ -39,24 +39,26 @@ func peers() []peer {
 	}
 	for _, w := range []struct {
 		name, about, io, way string
-		user, volatile       bool
+		user                 bool
+		flags                []string // more of mount's: for a comparison of its own
 	}{
 		{name: "cached", about: "unionmount --io cached", io: "cached"},
-		{name: "volatile", about: "unionmount --io cached --volatile: no copy-up waits for the disk, as with fuse-overlayfs", io: "cached", volatile: true},
+		{name: "volatile", about: "unionmount --io cached --volatile: no copy-up waits for the disk, as with fuse-overlayfs", io: "cached", flags: []string{"--volatile"}},
+		{name: "metacopy", about: "unionmount --io cached -o metacopy=on: chmod and the like copy no data", io: "cached", flags: []string{"-o", "metacopy=on"}},
 		{name: "open", about: "unionmount --io open", io: "open"},
 		{name: "user", about: "unionmount by a plain user", io: "auto", user: true},
-		{name: "user-volatile", about: "unionmount --volatile by a plain user", io: "auto", user: true, volatile: true},
+		{name: "user-volatile", about: "unionmount --volatile by a plain user", io: "auto", user: true, flags: []string{"--volatile"}},
 		{name: "volume-bind", about: "a volume of unionmount, bound", io: "auto", way: "bind"},
 		{name: "volume-fuse", about: "a volume of unionmount, routed", io: "auto", way: "fuse"}, // forwards locks: never by io_uring
 	} {
-		p := peer{name: w.name, about: w.about, ours: true, user: w.user, volume: w.way != "", slow: w.volatile}
-		p.mount = mountOurs(w.io, w.way, w.user, w.volatile)
+		p := peer{name: w.name, about: w.about, ours: true, user: w.user, volume: w.way != "", slow: w.flags != nil}
+		p.mount = mountOurs(w.io, w.way, w.user, w.flags)
 		p.unmount = unmountOurs(w.user)
 		if w.user {
 			p.missing = needs("fusermount3")
 		}
 		all = append(all, p)
-		if w.way == "" && !w.volatile {
+		if w.way == "" && w.flags == nil {
 			all = append(all, byDevice(p))
 		}
 	}
@@ -132,7 +134,7 @@ func mountUnionfs(s *site) error {
 
 // mountOurs mounts unionmount. With a way the client works in a volume that
 // holds the plain copy, else in the union.
-func mountOurs(io, way string, user, volatile bool) func(*site) error {
+func mountOurs(io, way string, user bool, flags []string) func(*site) error {
 	return func(s *site) error {
 		s.view = s.merged
 		args := []string{"mount", "--name", "bench", "--io", io, "--upper", s.upper, "--work", s.work}
@@ -140,14 +142,11 @@ func mountOurs(io, way string, user, volatile bool) func(*site) error {
 			args = append(args, "--volume-io", way, "-v", s.flat+":/volume")
 			s.view = s.merged + "/volume"
 		}
-		if volatile {
-			args = append(args, "--volatile")
-		}
 		uid := 0
 		if user {
 			uid = plainUser
 		}
-		return s.unionmount(uid, append(append(args, s.lowers...), s.merged)...)
+		return s.unionmount(uid, append(append(append(args, flags...), s.lowers...), s.merged)...)
 	}
 }
 

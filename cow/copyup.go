@@ -8,12 +8,16 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// Whole asks CopyUp for all of a file's data.
-const Whole = int64(1<<63 - 1)
+// What StageCopy copies of a file's data, other than so many bytes.
+const (
+	Whole  = int64(1<<63 - 1)
+	NoData = int64(-1) // none where a metacopy can do (Options.Metacopy), else all
+)
 
 // StageCopy stages a copy of the lower object ref: type, data up to limit bytes
 // (what a truncation is about to drop is never copied), owner, attributes, mode
 // and times. The data is on disk when it returns, unless the mount is volatile.
+// With NoData the copy may be a metacopy (Staged.Metacopy), whose data stays below.
 func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
 	st, err := w.stageCopy(s, ref, limit)
 	if err != nil {
@@ -40,18 +44,46 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 	if err != nil {
 		return nil, err
 	}
+	if limit == NoData {
+		limit, out.metacopy = Whole, w.leavesData(&st)
+	}
 	if err := w.fillStaged(out, s, ref, src, &st, limit); err != nil {
 		out.Close()
+		if out.metacopy && errors.Is(err, sys.ENOSPC) { // ext4 has one block for all attributes, the mark included
+			return w.stageCopy(s, ref, Whole)
+		}
 		return nil, err
 	}
 	return out, nil
+}
+
+// leavesData tells whether a copy of a file with stat st shall be a metacopy. A hard link is copied whole: in the index
+// no name would lead to its data, only the origin.
+func (w *Writer) leavesData(st *sys.Stat) bool {
+	return w.metacopy && st.Mode&sys.S_IFMT == sys.S_IFREG && st.Size > 0 && st.Nlink == 1
+}
+
+// leaveData marks the staged file as a metacopy of so many bytes (ovl_set_metacopy_xattr).
+func (w *Writer) leaveData(dst int, size int64) error {
+	if err := w.step("size"); err != nil {
+		return err
+	}
+	if err := sys.Truncate(dst, size); err != nil {
+		return err
+	}
+	return w.setMark(dst, layers.SuffixMetacopy, nil)
 }
 
 func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src source, st *sys.Stat, limit int64) error {
 	dst := out.fd
 	size := min(limit, st.Size)
 	holds := st.Mode&sys.S_IFMT == sys.S_IFREG && size > 0
-	if holds {
+	switch {
+	case out.metacopy:
+		if err := w.leaveData(dst, size); err != nil {
+			return err
+		}
+	case holds:
 		if err := w.copyFrom(s, ref, dst, size); err != nil {
 			return err
 		}
@@ -65,7 +97,7 @@ func (w *Writer) fillStaged(out *Staged, s *layers.Stack, ref layers.Ref, src so
 		like.Mtim.Nsec = sys.UTIME_NOW
 	}
 	err := w.copyMeta(dst, src, &like)
-	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" {
+	if errors.Is(err, sys.ENOSPC) && out.origin && out.index == "" && !out.metacopy {
 		// ext4 has one block for all attributes: what the file itself has comes first.
 		if err = w.dropOrigin(out, dst); err == nil {
 			err = w.copyMeta(dst, src, &like)
@@ -178,6 +210,9 @@ func (w *Writer) stampOrigin(out *Staged, s *layers.Stack, ref layers.Ref, dst i
 
 // Index is the name the object gets in work/index; "" if it is published under its own name.
 func (s *Staged) Index() string { return s.index }
+
+// Metacopy tells whether the object is a file whose data stays below.
+func (s *Staged) Metacopy() bool { return s.metacopy }
 
 // HasOrigin tells whether the object says where it comes from.
 func (s *Staged) HasOrigin() bool { return s.origin }

@@ -74,7 +74,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.w, err = cow.OpenWriter(upper, b.work, cow.Options{}); err != nil {
+	if b.w, err = cow.OpenWriter(upper, b.work, cow.Options{Metacopy: true}); err != nil {
 		t.Fatal(err)
 	}
 	b.s = &layers.Stack{Upper: upper, Lowers: []*layers.Layer{lower}, Index: b.w.Index(),
@@ -259,6 +259,7 @@ var operations = map[string]func(b *bench) error{
 	"copy up a file":           func(b *bench) error { return b.copyUp("file", cow.Whole) },
 	"copy up a file cut short": func(b *bench) error { return b.copyUp("sparse", 0) },
 	"copy up a sparse file":    func(b *bench) error { return b.copyUp("sparse", cow.Whole) },
+	"copy up no data":          func(b *bench) error { return b.copyUp("sparse", cow.NoData) },
 	"copy up a file, staged under a name": func(b *bench) error {
 		b.w.NameStaged()
 		return b.copyUp("file", cow.Whole)

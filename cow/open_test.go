@@ -130,8 +130,14 @@ func TestOrphanInTheIndex(t *testing.T) {
 }
 
 // TestOriginGivesWay: a lower file whose attributes fill all the room that ext4 has
-// for them could not be copied up: ENOSPC on a disk that is not full.
+// for them could not be copied up: ENOSPC on a disk that is not full. One that was to be a metacopy has its data then.
 func TestOriginGivesWay(t *testing.T) {
+	for name, limit := range map[string]int64{"whole": cow.Whole, "no data": cow.NoData} {
+		t.Run(name, func(t *testing.T) { originGivesWay(t, limit) })
+	}
+}
+
+func originGivesWay(t *testing.T, limit int64) {
 	b := newBench(t)
 	fd, err := sys.Open(b.lower+"/file", sys.O_RDWR)
 	if err != nil {
@@ -158,7 +164,7 @@ func TestOriginGivesWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.copyUp("file", cow.Whole); err != nil {
+	if err := b.copyUp("file", limit); err != nil {
 		t.Fatal(err)
 	}
 	up, err := b.s.Upper.PathFd("file")
@@ -169,6 +175,9 @@ func TestOriginGivesWay(t *testing.T) {
 	got, err := sys.ListXattrFd(up)
 	if err != nil || len(got) != len(want) {
 		t.Errorf("%d attributes of %d were copied up, %v", len(got), len(want), err)
+	}
+	if st, err := sys.StatAt(up, ""); err != nil || st.Blocks == 0 || b.entry("file").Data() != nil {
+		t.Errorf("it has %d blocks, and is a metacopy: %v; %v", st.Blocks, b.entry("file").Data() != nil, err)
 	}
 }
 

@@ -11,12 +11,13 @@ import (
 
 // Staged is a finished object that nobody sees yet. It is published once and closed in any case.
 type Staged struct {
-	w      *Writer
-	fd     int    // read-write of a regular file, of a directory for reading, O_PATH else; -1: taken
-	name   string // in work; "": the file has none yet (O_TMPFILE), or what it was published under
-	dir    bool
-	origin bool // it carries an origin: its parent becomes impure
-	index  string
+	w        *Writer
+	fd       int    // read-write of a regular file, of a directory for reading, O_PATH else; -1: taken
+	name     string // in work; "": the file has none yet (O_TMPFILE), or what it was published under
+	dir      bool
+	origin   bool // it carries an origin: its parent becomes impure
+	metacopy bool // its data stays below
+	index    string
 }
 
 // Publish makes the object visible as name in the directory at, which must not

@@ -17,6 +17,7 @@ import (
 var (
 	ErrInUse       = errors.New("in use by another mount: unmount that first (unionmount ls)")
 	ErrUnsupported = errors.New("the file system lacks what an upper needs (ext4, xfs, btrfs and tmpfs have it)")
+	ErrMarks       = errors.New("the upper's marks can't say it")
 )
 
 // Writer changes one upper.
@@ -28,6 +29,7 @@ type Writer struct {
 	plain    bool // a volume: in place, no marks
 	volatile bool
 	noACL    bool
+	metacopy bool // a change of a file's attributes leaves its data below
 	devices  bool // whiteouts can be devices, renames can leave one behind
 	nameless bool // files can be made without a name and get one later
 	ordered  bool // names reach the disk after data written back before them (order.go)
@@ -54,6 +56,7 @@ type Options struct {
 	Volatile  bool
 	NoACL     bool
 	NoIndex   bool
+	Metacopy  bool // StageCopy may leave a file's data below; never with marks in user.*
 }
 
 const (
@@ -65,7 +68,7 @@ const (
 // OpenWriter takes the lock on work, checks that upper's file system has what an
 // upper needs, decides the namespace of the marks and sweeps what a crash left.
 func OpenWriter(upper *layers.Layer, work string, o Options) (*Writer, error) {
-	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, euid: sys.Geteuid(), egid: sys.Getegid(), base: -1, guard: -1, work: -1, index: -1, links: -1}
+	w := &Writer{Upper: upper, volatile: o.Volatile, noACL: o.NoACL, metacopy: o.Metacopy, euid: sys.Geteuid(), egid: sys.Getegid(), base: -1, guard: -1, work: -1, index: -1, links: -1}
 	if err := w.open(work, o); err != nil {
 		for _, name := range w.made {
 			_ = sys.RmdirAt(w.base, name) // an upper that is refused keeps nothing of ours; what isn't empty is in use
@@ -235,6 +238,9 @@ func (w *Writer) probe(o Options) error {
 	w.nameless = w.probeNameless()
 	if w.Prefix, err = w.choosePrefix(fd, o.UserXattr); err != nil {
 		return err
+	}
+	if o.Metacopy && w.Prefix == layers.PrefixUser { // anybody may set those, and nobody follows them (readMetacopy)
+		return fmt.Errorf("%w: metacopy=on where marks are in %s*: leave it out", ErrMarks, w.Prefix)
 	}
 	if w.devices = w.probeWhiteout(name); !w.devices {
 		if err := w.probeAufs(name); err != nil {

@@ -146,6 +146,9 @@ func (e *Entry) DropLowers() {
 // DropIndex makes it that of an object that left the index.
 func (e *Entry) DropIndex() { e.alter(func(r *rest) { r.index = "" }) }
 
+// LeaveData makes it that of a metacopy of what data describes.
+func (e *Entry) LeaveData(data *Data) { e.setData(data) }
+
 // Complete makes a metacopy's that of a file with data of its own.
 func (e *Entry) Complete(st *sys.Stat) {
 	e.setData(nil)

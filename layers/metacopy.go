@@ -7,10 +7,11 @@ import (
 	"github.com/unionmount/unionmount/layers/sys"
 )
 
-// SuffixMetacopy marks a regular file that the kernel copied up without its data
+// SuffixMetacopy marks a regular file that was copied up without its data
 // (metacopy=on): all but the data is its own. The data is that of the regular
 // file below it, under the same name or where its redirect leads, which may be a
-// metacopy again (ovl_check_metacopy_xattr, ovl_lookup). We write no such mark.
+// metacopy again (ovl_check_metacopy_xattr, ovl_lookup). We write no redirect
+// on a file: it gets its data before it moves.
 const SuffixMetacopy = "metacopy"
 
 // Data says where the data of an upper metacopy lies. Immutable.
@@ -151,6 +152,9 @@ func (s *Stack) indexedData(ref Ref, index string) (*Data, error) {
 	}
 	return s.describeData(ref, nil), nil
 }
+
+// DataOf tells where the data of an upper file lies that is a metacopy of the lower file ref.
+func (s *Stack) DataOf(ref Ref) *Data { return s.describeData(ref, nil) }
 
 func (s *Stack) describeData(ref Ref, err error) *Data {
 	if err == nil {

@@ -102,9 +102,14 @@ func (fs *FS) setAttr(n *node, in *fuse.SetAttrIn) (sys.Stat, error) {
 }
 
 func (fs *FS) changeAttr(n *node, in *fuse.SetAttrIn) error {
-	limit := cow.Whole
-	if in.Valid&fuse.FATTR_SIZE != 0 {
+	const others = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_ATIME | fuse.FATTR_MTIME
+	nothing := in.Valid&(others|fuse.FATTR_SIZE) == 0
+	limit := cow.NoData
+	switch {
+	case in.Valid&fuse.FATTR_SIZE != 0:
 		limit = int64(in.Size)
+	case nothing: // a write follows
+		limit = cow.Whole
 	}
 	if err := fs.change(n, limit); err != nil {
 		return err
@@ -117,16 +122,14 @@ func (fs *FS) changeAttr(n *node, in *fuse.SetAttrIn) error {
 			return err
 		}
 	}
-	const others = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_ATIME | fuse.FATTR_MTIME
-	nothing := in.Valid&(others|fuse.FATTR_SIZE) == 0
 	if in.Valid&others == 0 && !nothing {
 		return nil
 	}
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		fs.holdFor(n, in.Mode)
 	}
-	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 {
-		n.use().copyMu.Lock() // against pwrite
+	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) != 0 || n.entry.Load().Data() != nil {
+		n.use().copyMu.Lock() // against pwrite, and against complete, which puts back what it found
 		defer n.use().copyMu.Unlock()
 	}
 	return fs.reachKept(n, func(dir int, base string) error {

@@ -51,6 +51,7 @@ type Config struct {
 	Redirect    Redirect      // empty: on, but off in an upper whose marks are user.*
 	UserXattr   bool          // marks in user.overlay.* instead of trusted.overlay.*
 	Volatile    bool          // no sync at copy-up; a crash makes the upper refuse to mount
+	Metacopy    bool          // a change of a file's attributes copies no data; not with marks in user.*
 	NoACL       bool          // POSIX ACLs are neither offered nor kept
 	StaticNlink bool          // directories report nlink 1
 	Timeout     time.Duration // how long names and attributes stay cached; 0: the contract's own

@@ -107,7 +107,7 @@ func (c *conn) lengthy(h *fuse.InHeader) bool {
 	if e.IsDir() { // a rename may copy a whole tree up, or a file that only it names
 		return true
 	}
-	return !e.Upper && e.Stat.Size > quickCopy
+	return (!e.Upper || e.Data() != nil) && e.Stat.Size > quickCopy
 }
 
 // longList tells that a directory may have so many names that others shall be served while they are listed.

@@ -120,7 +120,7 @@ func (c *descriptors) closeAll() {
 }
 
 // file returns an open descriptor of n's data; the caller releases it. For
-// writing, n must be in upper.
+// writing, n must be in upper, data and all.
 func (fs *FS) file(n *node, write bool) (*desc, error) {
 	for {
 		e := n.entry.Load()
@@ -246,7 +246,10 @@ func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, e
 		}
 		return n.tree.stack.OpenData(e.Lower())
 	}
-	if data := e.Data(); data != nil && !write {
+	if data := e.Data(); data != nil {
+		if write {
+			return -1, sys.EROFS // as with a lower; what it read besides would be zeros
+		}
 		if data.Err != nil {
 			return -1, data.Err
 		}

@@ -104,7 +104,7 @@ func classify(err error) error {
 	switch {
 	case errors.Is(err, cow.ErrInUse):
 		return fmt.Errorf("%w: %w", ErrInUse, err)
-	case errors.Is(err, cow.ErrUnsupported):
+	case errors.Is(err, cow.ErrUnsupported), errors.Is(err, cow.ErrMarks):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return err
@@ -145,7 +145,7 @@ func (fs *FS) openUpper(t *tree, dirCap int) error {
 	}
 	t.stack.Upper = u
 	t.writer, err = cow.OpenWriter(u, fs.cfg.Work, cow.Options{
-		UserXattr: fs.cfg.UserXattr, Volatile: fs.cfg.Volatile, NoACL: fs.cfg.NoACL,
+		UserXattr: fs.cfg.UserXattr, Volatile: fs.cfg.Volatile, NoACL: fs.cfg.NoACL, Metacopy: fs.cfg.Metacopy,
 	})
 	if err != nil {
 		return err

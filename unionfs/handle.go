@@ -79,9 +79,26 @@ func (fs *FS) syncable(n *node, fh uint64) (*desc, error) {
 		}
 		return fs.file(n, false)
 	}
-	d, err := fs.file(n, n.tree.writer != nil && n.entry.Load().Data() == nil)
+	if n.entry.Load().Data() != nil {
+		return fs.openUpperPart(n)
+	}
+	d, err := fs.file(n, n.tree.writer != nil)
 	if err == sys.EACCES {
 		d, err = fs.file(n, false)
 	}
 	return d, err
+}
+
+// openUpperPart opens what upper has of a metacopy: names and attributes are to be synced, its data lies below.
+func (fs *FS) openUpperPart(n *node) (*desc, error) {
+	p, err := fs.pathFd(n)
+	if err != nil {
+		return nil, err
+	}
+	defer sys.Close(p)
+	fd, err := sys.Reopen(p, sys.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return newDesc(fd, false, false), nil
 }

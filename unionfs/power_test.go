@@ -43,7 +43,7 @@ func TestPowerLoss(t *testing.T) {
 			suite.Absent(t, "needs "+c)
 		}
 	}
-	for _, c := range connections() {
+	for i, c := range connections() {
 		t.Run(c.String(), func(t *testing.T) {
 			c.need(t)
 			seed := seed(t)
@@ -53,7 +53,9 @@ func TestPowerLoss(t *testing.T) {
 			lower := dir + "/lower"
 			powerLayer(t, lower, disk)
 			guardLowers(t, true, lower)
-			d := &daemon{Config: c.config(unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work"}), Mountpoint: dir + "/mnt"}
+			cfg := unionfs.Config{Lowers: []string{lower}, Upper: disk + "/upper", Work: disk + "/work", Metacopy: (seed+int64(i))%2 == 1}
+			t.Logf("metacopy: %t", cfg.Metacopy)
+			d := &daemon{Config: c.config(cfg), Mountpoint: dir + "/mnt"}
 			if out, err := exec.Command("sync", "-f", disk).CombinedOutput(); err != nil {
 				t.Fatalf("sync: %v: %s", err, out)
 			}
@@ -144,6 +146,12 @@ func (p *power) change(rng *rand.Rand) error {
 		_, err = f.Write(powerRecord(i, int(n)))
 	}
 	if err != nil || rng.Intn(3) > 0 {
+		return err
+	}
+	if p.files[i].acked.Load() > 0 { // its name is on the disk
+		if err = f.Sync(); err == nil {
+			p.files[i].acked.Store(n)
+		}
 		return err
 	}
 	d, err := os.Open(filepath.Dir(f.Name()))

@@ -10,8 +10,8 @@ import (
 )
 
 // ensureUpper makes sure that upper has n's object, data and all, whole or cut to
-// limit bytes: the one door to copy-up. Its parents come first. EROFS: there is no
-// upper. The caller holds no lock.
+// limit bytes: the one door to copy-up. With cow.NoData a metacopy will do, where the upper may have them. Its parents
+// come first. EROFS: there is no upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if e := n.entry.Load(); e.Upper && e.Data() == nil {
 		return nil
@@ -20,6 +20,12 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if w == nil {
 		return sys.EROFS
 	}
+	if limit == cow.NoData && !fs.cfg.Metacopy {
+		limit = cow.Whole
+	}
+	if limit == cow.NoData && n.entry.Load().Upper {
+		return nil
+	}
 	if err := fs.ensureParents(n); err != nil {
 		return err
 	}
@@ -27,7 +33,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	defer n.use().copyMu.Unlock()
 	e := n.entry.Load()
 	switch {
-	case e.Upper && e.Data() == nil:
+	case e.Upper && (e.Data() == nil || limit == cow.NoData):
 		return nil
 	case e.Upper:
 		return fs.complete(n, e.Data(), limit)
@@ -42,7 +48,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	if err := fs.publish(n, e, staged); err != nil {
 		return fmt.Errorf("publish the copy of %q: %w", e.Lower().Path, err)
 	}
-	if e.IsRegular() {
+	if e.IsRegular() && !staged.Metacopy() {
 		d := newDesc(staged.Take(), true, true)
 		fs.retain(n, n.entry.Load(), d)
 		d.release()
@@ -112,6 +118,9 @@ func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	}
 	next := *e
 	next.CopyUp(&st, staged.Index())
+	if staged.Metacopy() {
+		next.LeaveData(n.tree.stack.DataOf(e.Lower()))
+	}
 	if staged.Index() != "" {
 		if err := staged.PublishIndex(); err != nil {
 			return err

@@ -33,6 +33,7 @@ type world struct {
 	file  string // one more in the topmost layer, zeros
 	calm  bool   // no whiteouts of nothing, see startree.Options.NoStrays
 	place int    // among the worlds
+	meta  bool   // changes of attributes copy no data up
 }
 
 // worlds are each connection as root, a plain user's mounts, and a volume by both ways. Those that only the long form has
@@ -92,7 +93,8 @@ func (w world) state(t *testing.T, layers int, seed int64, tops ...string) func(
 	if os.Geteuid() != 0 {
 		suite.Absent(t, "needs root to mount by mount(2)")
 	}
-	t.Logf("%d layers", layers)
+	w.meta = !w.user && w.way == "" && (seed+int64(w.place))%2 == 1
+	t.Logf("%d layers, metacopy: %t", layers, w.meta)
 	return func() (*model.State, error) {
 		dir := t.TempDir()
 		if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
@@ -182,7 +184,7 @@ func (b *built) hash() (treehash.Tree, error) {
 
 func (b *built) mount() (*model.State, error) {
 	b.daemon = &daemon{
-		Config:     b.config(unionfs.Config{Lowers: b.lowers, Upper: b.at("upper"), Work: b.at("work"), UserXattr: b.user}),
+		Config:     b.config(unionfs.Config{Lowers: b.lowers, Upper: b.at("upper"), Work: b.at("work"), UserXattr: b.user, Metacopy: b.meta}),
 		Mountpoint: b.at("mnt"), User: b.user,
 	}
 	s := &model.State{Union: b.at("mnt"), Plain: b.at("plain"), Close: b.close}

@@ -74,7 +74,9 @@ func (fs *FS) doubts(n *node) bool {
 		return false
 	}
 	needs := int64(oneBlock)
-	if !e.Upper {
+	if data := e.Data(); data != nil {
+		needs += data.Blocks * 512
+	} else if !e.Upper {
 		if fs.fixed(n) != nil {
 			return true
 		}

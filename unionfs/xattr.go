@@ -149,8 +149,12 @@ func (c *conn) changeXattr(id uint64, attr string, change func(fd int, stored st
 	if err != nil {
 		return err
 	}
-	if err := c.fs.change(n, cow.Whole); err != nil {
+	if err := c.fs.change(n, cow.NoData); err != nil {
 		return err
+	}
+	if n.entry.Load().Data() != nil {
+		n.use().copyMu.Lock() // against complete, which puts back what it found
+		defer n.use().copyMu.Unlock()
 	}
 	fd, err := c.fs.pathFd(n)
 	if err != nil {

@@ -30,6 +30,10 @@ func TestBadInput(t *testing.T) {
 		remedy string
 		alter  func(s *site, r *request) (words []string)
 	}{
+		{"metacopies in an upper that can't say so", 5, "leave it out", func(s *site, r *request) []string {
+			r.flags = []string{"-o", "metacopy=on,userxattr"}
+			return []string{"metacopy=on"}
+		}},
 		{"missing layer", 1, "make it, or correct the path", func(s *site, r *request) []string {
 			r.lowers = append(r.lowers, s.dir+"/missing")
 			return []string{s.dir + "/missing"}

@@ -157,13 +157,13 @@ func TestHelperOptions(t *testing.T) {
 	}
 	for option, remedy := range map[string]string{
 		"no_such_option": "see unionmount mount --help", "lowerdri=/x": "see unionmount mount --help", "no_such=1": "see unionmount mount --help",
-		"redirect_dir=maybe": "want on, off, follow or nofollow", "timeout=soon": "want seconds", "writeback=maybe": "want on or off",
+		"redirect_dir=maybe": "want on, off, follow or nofollow", "timeout=soon": "want seconds", "writeback=maybe": "want on or off", "metacopy=maybe": "want on or off",
 		"volume=name:": "want NAME:/path[:MODE]", "volume=name:/v:rx": "want ro or rw",
 	} {
 		refused(1, option, append(strings.SplitN(option, "=", 2), remedy)...)
 	}
 	for _, option := range []string{
-		"redirect_dir=on", "redirect_dir=off", "redirect_dir=nofollow", "index=on", "xino=off", "metacopy=off", "userxattr", "noacl", "timeout=10",
+		"redirect_dir=on", "redirect_dir=off", "redirect_dir=nofollow", "index=on", "xino=off", "metacopy=off", "metacopy=on", "userxattr", "noacl", "timeout=10",
 		"static_nlink", "writeback=on", "writeback=off", "fsname=x", "allow_other", "default_permissions", "dev", "nodev", "suid", "nosuid", "exec", "noexec",
 		"noatime", "relatime", "private", "rprivate", "slave", "rw", "defaults", "nofail", "_netdev", "x-systemd.automount", "fsync=0",
 	} {

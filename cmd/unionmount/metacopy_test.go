@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -214,4 +215,114 @@ func addTo(path, content string) error {
 	}
 	_, err = f.WriteString(content)
 	return errors.Join(err, f.Close()) // what was held back fails at close
+}
+
+// ours is what is left without data after metaOnly in a union of ours: what moved or has several names got it.
+var ours = []string{"caps", "cut", "e2/deep2/in", "e2/in", "holes", "same", "setid", "written"}
+
+// TestMetacopyOfOurs: changes of attributes copy no data up, however often, and whatever reads such a file then, and
+// whoever mounts it, finds the data; a change of the data copies it.
+func TestMetacopyOfOurs(t *testing.T) {
+	need(t, "setcap", "setfattr")
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		mustShell(t, s.lowers[0], large)
+		s.mount("--io", io, "-o", "metacopy=on")
+		plain := s.dir + "/plain"
+		mustShell(t, s.dir, "cp -a --preserve=all mnt plain")
+		for _, b := range []string{plain, s.mnt} {
+			mustShell(t, b, metaOnly+"chmod 600 same; chown 7:8 written; touch -d 2012-02-02 caps; setfattr -n user.l -v w holes")
+		}
+		sameTree(t, "after changes of attributes", plain, s.mnt)
+		s.wantMetacopies(t, ours...)
+		s.remount()
+		sameTree(t, "after a remount", plain, s.mnt)
+		want := withTimes(t, s.mnt)
+		s.umount()
+		if d := differences(want, s.inKernel(t, "")); d != "" {
+			t.Errorf("the kernel shows another tree than we:\n%s", d)
+		}
+		s.must("rm", s.name)
+		s.mount("--io", io)
+		for _, b := range []string{plain, s.mnt} {
+			mustShell(t, b, "echo more >> written; truncate -s 100 cut; mv same same2; ln setid setid2; echo x >> e2/in; : > holes; echo y | dd of=caps bs=1 seek=5 conv=notrunc status=none; chmod 600 e2/deep2/in")
+		}
+		sameTree(t, "after changes of data", plain, s.mnt)
+		s.wantMetacopies(t)
+		s.remount()
+		sameTree(t, "after the second remount", plain, s.mnt)
+	})
+}
+
+// wantMetacopies checks which files of the upper are metacopies, and that they hold no data.
+func (s *site) wantMetacopies(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for _, path := range metacopies(t, s.upper) {
+		if st := lstat(t, path); st.Blocks > 8 { // attributes may have a block of their own
+			t.Errorf("%s has %d blocks", path, st.Blocks)
+		}
+		got = append(got, strings.TrimPrefix(path, s.upper+"/"))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("metacopies: %v, want %v", got, want)
+	}
+}
+
+// TestMetacopyOfAnOpenFile: whoever has a file open goes on reading it, also when its name is gone.
+func TestMetacopyOfAnOpenFile(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		for _, name := range []string{"kept", "gone", "written"} {
+			write(t, s.lowers[0]+"/"+name, strings.Repeat(name, 10_000))
+		}
+		s.mount("--io", io, "-o", "metacopy=on")
+		for _, name := range []string{"kept", "gone", "written"} {
+			f, err := os.OpenFile(s.in(name), os.O_RDONLY, 0)
+			must(t, err)
+			defer f.Close()
+			if name == "gone" {
+				must(t, os.Remove(s.in(name)))
+			}
+			must(t, f.Chmod(0o640))
+			want := strings.Repeat(name, 10_000)
+			if name == "written" {
+				must(t, addTo(s.in(name), "more"))
+				want += "more"
+			}
+			got := make([]byte, len(want)+1)
+			n, err := f.ReadAt(got, 0)
+			if string(got[:n]) != want {
+				t.Errorf("%s: read %d bytes, %v: not what it holds", name, n, err)
+			}
+			if st, err := f.Stat(); err != nil || st.Mode() != 0o640 {
+				t.Errorf("%s: mode %v, %v", name, st.Mode(), err)
+			}
+		}
+		s.wantMetacopies(t, "kept")
+	})
+}
+
+// TestMetacopyIsSynced: fsync(2) of a metacopy makes its attributes durable, though its data lies elsewhere.
+func TestMetacopyIsSynced(t *testing.T) {
+	eachIO(t, func(t *testing.T, io string) {
+		s := newSite(t, 1)
+		disk := s.upperOnDisk("64M", "mkfs.ext4", "-q")
+		write(t, s.lowers[0]+"/file", strings.Repeat("x", 10_000))
+		s.mount("--io", io, "-o", "metacopy=on")
+		must(t, os.Chmod(s.in("file"), 0o640))
+		mustRun(t, "sync", "-f", disk)
+		f, err := os.Open(s.in("file"))
+		must(t, err)
+		defer f.Close()
+		must(t, errors.Join(f.Chmod(0o611), f.Sync()))
+		mustShell(t, s.dir, "cp disk.img cut.img; mkdir cut; mount -o loop cut.img cut") // as a power cut would leave it
+		defer unmount(t, s.dir+"/cut")
+		if st := lstat(t, s.dir+"/cut/upper/file"); st.Mode&0o777 != 0o611 {
+			t.Errorf("mode %o after the power was cut", st.Mode&0o777)
+		}
+		if got := metacopies(t, s.dir+"/cut"); len(got) != 1 {
+			t.Errorf("metacopies: %v", got)
+		}
+	})
 }

@@ -22,7 +22,7 @@ func mountCommand(s *session) *cobra.Command {
 Prints the name of the mount; on a terminal, the stack and its volumes.
 
 Options of -o: lowerdir=A:B upperdir=U workdir=W volume=SPEC redirect_dir=on|off|follow|nofollow
-userxattr volatile noacl timeout=SECONDS static_nlink writeback=on|off fsname=NAME allow_other, and
+userxattr volatile noacl metacopy=on|off timeout=SECONDS static_nlink writeback=on|off fsname=NAME allow_other, and
 mount(8)'s words: ro rw nodev nosuid noexec noatime and so on.`,
 		Example: "  unionmount mount --name web ./app ./base /mnt -v db:/var/lib/db -v /etc/hosts:/etc/hosts:ro",
 		Args:    cobra.MinimumNArgs(1),

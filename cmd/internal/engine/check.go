@@ -22,6 +22,9 @@ func (e *Engine) check(r *Record) error {
 		return err
 	}
 	r.Mountpoint = mnt.path // what the mount table will say
+	if r.Options.Metacopy && (r.Options.UserXattr || !sys.HasCap(sys.CAP_SYS_ADMIN)) {
+		return fail(ErrUnsupported, "option metacopy=on", "marks in user.* can't say it, since anybody may set those: leave it out, or mount as root without userxattr")
+	}
 	lowers, err := checkLayers(r.Layers)
 	if err != nil {
 		return err

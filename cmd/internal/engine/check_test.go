@@ -42,6 +42,7 @@ func TestCheckRefuses(t *testing.T) {
 		"upper in a layer":            {func(q *Request) { q.Upper = "l1/sub" }, nil, "inside layer DIR/l1"},
 		"layer in upper":              {func(q *Request) { q.Layers = []string{"up/sub"} }, nil, "layer DIR/up/sub lies inside it"},
 		"default upper in a layer":    {func(q *Request) { q.Upper, q.Work, q.Layers = "", "", []string{"DIR"} }, nil, "would lie inside layer DIR"},
+		"metacopy by user.* marks":    {func(q *Request) { q.Options.Metacopy, q.Options.UserXattr = true, true }, ErrUnsupported, "leave it out"},
 		"upper and read-only":         {func(q *Request) { q.ReadOnly = true }, ErrUsage, "read-only"},
 		"work without upper":          {func(q *Request) { q.Upper = "" }, ErrUsage, "belongs to an upper"},
 		"work is upper":               {func(q *Request) { q.Work = "up" }, nil, "must lie beside upper DIR/up"},

@@ -92,10 +92,11 @@ func (g *Given) set(word, key, value string, has bool) error {
 		g.Coherent = sec == 0
 		return nil
 	case "metacopy":
-		if value == "off" {
-			return nil
+		if value != "on" && value != "off" {
+			return fail(ErrUsage, "option "+word, "want on or off")
 		}
-		return unbuilt(key)
+		g.Metacopy = value == "on"
+		return nil
 	case "index", "xino", "uuid", "nfs_export", "fsync", "default_permissions", "fast_ino",
 		"threaded", "subtype", "max_read", "big_writes", "nonempty":
 		g.Ignored = append(g.Ignored, word)

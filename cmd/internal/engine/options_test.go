@@ -25,12 +25,12 @@ func TestParseOptions(t *testing.T) {
 
 func TestRefusedOptions(t *testing.T) {
 	for _, w := range []string{"uidmapping=:0:1:2", "gidmapping=0:1:2", "squash_to_root", "squash_to_uid=1",
-		"squash_to_gid=1", "xattr_permissions=2", `context="a:b,c:d"`, "metacopy=on"} {
+		"squash_to_gid=1", "xattr_permissions=2", `context="a:b,c:d"`} {
 		if _, err := ParseOptions([]string{w}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: %v, want unsupported", w, err)
 		}
 	}
-	for _, w := range []string{"nonsense", "lowerdir", "redirect_dir=maybe", "timeout=x", `fsname="x`, "volatile=1", "upper=/u"} {
+	for _, w := range []string{"nonsense", "lowerdir", "redirect_dir=maybe", "metacopy=yes", "timeout=x", `fsname="x`, "volatile=1", "upper=/u"} {
 		if _, err := ParseOptions([]string{w}); !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: %v, want a refusal", w, err)
 		}

@@ -38,6 +38,7 @@ type Options struct {
 	Redirect    string
 	UserXattr   bool
 	Volatile    bool
+	Metacopy    bool
 	NoACL       bool
 	StaticNlink bool
 	HoldBack    string // writeback=on or off; empty: on where the kernel can be told how much to hold back. Records once had a bool Writeback
@@ -53,7 +54,7 @@ func (r *Record) config() unionfs.Config {
 	return unionfs.Config{
 		Lowers: r.Layers, Upper: r.Upper, Work: r.Work,
 		Redirect: unionfs.Redirect(r.Options.Redirect), UserXattr: r.Options.UserXattr,
-		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, StaticNlink: r.Options.StaticNlink,
+		Volatile: r.Options.Volatile, NoACL: r.Options.NoACL, Metacopy: r.Options.Metacopy, StaticNlink: r.Options.StaticNlink,
 		Writeback: r.Options.HoldBack == "on" || r.Options.HoldBack == "" && sys.CanLimitWriteback(),
 		Timeout:   time.Duration(r.Options.TimeoutMs) * time.Millisecond, Coherent: r.Options.Coherent,
 		FSName: r.Options.FSName, AllowOther: r.Options.AllowOther, MountFlags: r.Options.Words,
