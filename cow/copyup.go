@@ -27,19 +27,11 @@ func (w *Writer) StageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 }
 
 func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Staged, error) {
-	d, base, err := s.Lowers[ref.Layer].Parent(ref.Path)
+	d, src, st, err := find(s, ref)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Release()
-	src := source{d.Fd, base}
-	st, immutable, err := sys.StatImmutable(src.dir, src.name)
-	if err != nil {
-		return nil, err
-	}
-	if immutable {
-		return nil, sys.EPERM
-	}
 	out, err := w.makeLike(src, &st)
 	if err != nil {
 		return nil, err
@@ -55,6 +47,24 @@ func (w *Writer) stageCopy(s *layers.Stack, ref layers.Ref, limit int64) (*Stage
 		return nil, err
 	}
 	return out, nil
+}
+
+// find tells where the lower object ref lies, and what it is. EPERM: it is immutable. The caller releases d.
+func find(s *layers.Stack, ref layers.Ref) (d *layers.Dir, src source, st sys.Stat, err error) {
+	d, base, err := s.Lowers[ref.Layer].Parent(ref.Path)
+	if err != nil {
+		return nil, src, st, err
+	}
+	src = source{d.Fd, base}
+	st, immutable, err := sys.StatImmutable(src.dir, src.name)
+	if err == nil && immutable {
+		err = sys.EPERM
+	}
+	if err != nil {
+		d.Release()
+		return nil, src, st, err
+	}
+	return d, src, st, nil
 }
 
 // leavesData tells whether a copy of a file with stat st shall be a metacopy. A hard link is copied whole: in the index
@@ -142,16 +152,14 @@ func (w *Writer) makeLike(src source, st *sys.Stat) (out *Staged, err error) {
 }
 
 // makeNamed makes an empty object of src's type in work and returns a descriptor: read-write for a regular file, of a
-// directory one for reading, by which attributes and mode go without a way through /proc, O_PATH else.
+// directory one for reading, O_PATH else.
 func (w *Writer) makeNamed(name string, src source, st *sys.Stat) (fd int, err error) {
 	switch t := st.Mode & sys.S_IFMT; t {
 	case sys.S_IFREG:
 		return sys.OpenAt(w.work, name, sys.O_RDWR|sys.O_CREAT|sys.O_EXCL, 0o600)
 	case sys.S_IFDIR:
-		if err = sys.MkdirAt(w.work, name, 0o700); err == nil {
-			fd, err = sys.OpenAt(w.work, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
-			return fd, w.unmade(name, err)
-		}
+		fd, err = makeDir(w.work, name)
+		return fd, w.unmade(name, err)
 	case sys.S_IFLNK:
 		var target string
 		if target, err = sys.ReadlinkAt(src.dir, src.name); err == nil {
@@ -173,6 +181,14 @@ func (w *Writer) unmade(name string, err error) error {
 		_ = w.destroy(w.work, name) // swept at the next mount else
 	}
 	return err
+}
+
+// makeDir makes a directory and opens it for reading: attributes and mode go by that without a way through /proc.
+func makeDir(dir int, name string) (int, error) {
+	if err := sys.MkdirAt(dir, name, 0o700); err != nil {
+		return -1, err
+	}
+	return sys.OpenAt(dir, name, sys.O_RDONLY|sys.O_DIRECTORY, 0)
 }
 
 // stampOrigin writes what keeps the object's identity: the origin and, for a

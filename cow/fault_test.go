@@ -268,10 +268,18 @@ var operations = map[string]func(b *bench) error{
 		b.w.NameStaged()
 		return b.copyUp("hard1", cow.Whole)
 	},
-	"copy up a link":                func(b *bench) error { return b.copyUp("link", cow.Whole) },
-	"copy up a fifo":                func(b *bench) error { return b.copyUp("fifo", cow.Whole) },
-	"copy up a device":              func(b *bench) error { return b.copyUp("char", cow.Whole) },
-	"copy up a directory":           func(b *bench) error { return b.copyUp("dir", cow.Whole) },
+	"copy up a link":      func(b *bench) error { return b.copyUp("link", cow.Whole) },
+	"copy up a fifo":      func(b *bench) error { return b.copyUp("fifo", cow.Whole) },
+	"copy up a device":    func(b *bench) error { return b.copyUp("char", cow.Whole) },
+	"copy up a directory": func(b *bench) error { return b.copyUp("dir", cow.Whole) },
+	"copy up directories": func(b *bench) error {
+		st, _, err := b.w.StageDirs(b.s, []cow.DirCopy{{Ref: b.entry("dir").Lower()}, {Ref: b.entry("dir/sub").Lower(), Name: "sub"}})
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return st.Publish("", "dir")
+	},
 	"copy up a hard link":           func(b *bench) error { return b.copyUp("hard1", cow.Whole) },
 	"complete a metacopy":           func(b *bench) error { return b.complete("meta", cow.Whole) },
 	"complete a metacopy cut short": func(b *bench) error { return b.complete("meta", 2) },

@@ -6,7 +6,7 @@
 // Locks, to be acquired downwards only:
 //
 //	node.copyMu            one node at a time; held while staging, and while times are kept or set; ancestors are finished first, never nested
-//	  FS.renameMu        read: derive an upper path, publish; write: rename only
+//	  FS.renameMu        read: derive an upper path, publish; write: rename, and publish several directories at once
 //	    node.dirMu       parent before child; two directories only with renameMu write-held
 //	      FS.countMu     the names of indexed hard links in upper and their count
 //	      leaves         table.mu, data.mu, descriptors.mu, listing.mu, locks.mu, heldBack.mu

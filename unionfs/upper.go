@@ -61,6 +61,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 func (fs *FS) ensureParents(n *node) (err error) {
 	all := fs.unindexed(n)
 	for _, at := range fs.table.places(n) {
+		fs.raise(at.dir)
 		err = fs.ensureUpper(at.dir, cow.Whole)
 		if all && err != nil || !all && !refused(err) {
 			return err
@@ -112,6 +113,9 @@ func (fs *FS) complete(n *node, data *layers.Data, limit int64) error {
 func (fs *FS) publish(n *node, e *layers.Entry, staged *cow.Staged) error {
 	fs.renameMu.RLock()
 	defer fs.renameMu.RUnlock()
+	if n.entry.Load().Upper { // raised meanwhile
+		return nil
+	}
 	st, err := staged.Stat()
 	if err != nil {
 		return err
