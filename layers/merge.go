@@ -12,6 +12,8 @@ type Name struct {
 	Ino  uint64 // what a lookup of the name would show
 	Type uint8  // DT_*
 	Part int    // which of the directory's lower parts shows it, counted from the top; InUpper: upper does
+
+	Unsure bool // Ino is the layer's own, for nobody can look the name up now
 }
 
 // InUpper is the Part of what upper shows.
@@ -139,7 +141,7 @@ func (l *lister) isWhiteout(dir int, e sys.Dirent, xwhite bool) (bool, error) {
 // without CAP_DAC_READ_SEARCH may read and not search, as its caller: whoever may
 // list the directory gets its names, and nothing of them can be looked up.
 func (l *lister) unsearchable(dev uint64, d sys.Dirent, part int) error {
-	return l.visit(Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(dev, d.Ino), Part: part})
+	return l.visit(Name{Name: d.Name, Type: d.Type, Ino: l.stack.IDs.Number(dev, d.Ino), Part: part, Unsure: true})
 }
 
 func (l *lister) upper(e *Entry, at string) error {

@@ -15,7 +15,10 @@ func (c *conn) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return fuse.ENOSYS
 	}
 	if n := c.node(in.NodeId); !n.tree.shared && !c.fs.cfg.Coherent && n.routes == nil {
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
+		out.OpenFlags = fuse.FOPEN_CACHE_DIR
+		if !n.list.unsure.Swap(false) { // else they are to be read anew: the directory may be open to us by now
+			out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
+		}
 	}
 	return fuse.OK
 }
@@ -123,6 +126,9 @@ func (fs *FS) scan(dir *node) (*names, error) {
 		found.changes = dir.dirMu.changes.Load()
 		if dir.routes[n.Name] == nil {
 			found.add(n)
+		}
+		if n.Unsure {
+			dir.list.unsure.Store(true)
 		}
 		return nil
 	})

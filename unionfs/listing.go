@@ -16,6 +16,7 @@ type listing struct {
 	mu    sync.Mutex
 	names *names // nil: to be read; guarded by mu, the names themselves don't change once they are ordered
 
+	unsure atomic.Bool  // the kernel may have kept numbers of names that could not be looked up
 	short  atomic.Bool  // names were left out of the looking up
 	wanted atomic.Int32 // LOOKUPs since
 }

@@ -1,6 +1,8 @@
 package unionfs_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -211,4 +213,61 @@ func TestRemoveDirectoryClosedToReading(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestListingOfADirectoryOpenedAgain: what a directory showed while its owner might read and not search it, when nobody
+// could look its names up, was what the kernel kept of it: numbers that stat(2) did not give.
+func TestListingOfADirectoryOpenedAgain(t *testing.T) {
+	union, as, _ := userUnion(t, func(lower string) error {
+		return errors.Join(os.Mkdir(lower+"/d", 0o755), os.WriteFile(lower+"/d/f", []byte("content"), 0o644))
+	})
+	err := as(func() error {
+		d := union + "/d"
+		if err := errors.Join(os.Chmod(d+"/f", 0o640), os.Chmod(d, 0o600)); err != nil {
+			return err
+		}
+		if _, err := listedNumber(d, "f"); err != nil {
+			return err
+		}
+		if err := os.Chmod(d, 0o700); err != nil {
+			return err
+		}
+		got, err := listedNumber(d, "f")
+		var st unix.Stat_t
+		if err = errors.Join(err, unix.Stat(d+"/f", &st)); err == nil && got != st.Ino {
+			err = fmt.Errorf("f is listed with number %d, and has %d", got, st.Ino)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listedNumber is the d_ino of a name in a directory.
+func listedNumber(dir, name string) (uint64, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var all []byte
+	buf := make([]byte, 4096)
+	for { // to the end, or the kernel keeps nothing of it
+		n, err := unix.Getdents(int(f.Fd()), buf)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			break
+		}
+		all = append(all, buf[:n]...)
+	}
+	for at := 0; at < len(all); at += int(binary.NativeEndian.Uint16(all[at+16:])) { // struct linux_dirent64
+		end := at + 19 + bytes.IndexByte(all[at+19:], 0)
+		if string(all[at+19:end]) == name {
+			return binary.NativeEndian.Uint64(all[at:]), nil
+		}
+	}
+	return 0, fmt.Errorf("%s is not listed in %s", name, dir)
 }
