@@ -76,7 +76,7 @@ func notHis(plain string, o op.Op, union op.Result) bool {
 // it or what p names is not his.
 func pathNotHis(plain, p string, change bool) bool {
 	real := filepath.Join(plain, p)
-	if at, err := filepath.EvalSymlinks(real); err == nil && at != real {
+	if at, err := resolved(real); err == nil && at != real {
 		if rel, err := filepath.Rel(plain, at); err == nil && rel != p && pathNotHis(plain, rel, change) {
 			return true
 		}
@@ -88,6 +88,19 @@ func pathNotHis(plain, p string, change bool) bool {
 		}
 	}
 	return false
+}
+
+// resolved follows symbolic links, also to what O_CREAT would make.
+func resolved(p string) (string, error) {
+	at, err := filepath.EvalSymlinks(p)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return at, err
+	}
+	if target, err := os.Readlink(p); err == nil && !filepath.IsAbs(target) {
+		p = filepath.Join(filepath.Dir(p), target)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(p))
+	return filepath.Join(dir, filepath.Base(p)), err
 }
 
 // belowNotHis says that the directory at p is, or holds something, closed or not his: to move it may mean to copy up what
