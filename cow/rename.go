@@ -118,10 +118,12 @@ func (w *Writer) clearTarget(dir int, name string) (bool, error) {
 	if err := w.step("clear"); err != nil {
 		return false, err
 	}
-	if err := sys.MkdirAt(w.work, temp, 0o700); err != nil {
-		return false, err
+	fd, err := makeDir(w.work, temp)
+	if err != nil {
+		return false, w.unmade(temp, err)
 	}
-	err = w.dressCleared(temp, old, &st, func() error {
+	defer sys.Close(fd)
+	err = w.dressCleared(fd, old, &st, func() error {
 		if err := w.step("swap cleared"); err != nil {
 			return err
 		}
@@ -132,12 +134,7 @@ func (w *Writer) clearTarget(dir int, name string) (bool, error) {
 }
 
 // dressCleared makes the new directory look like the old one and swaps them.
-func (w *Writer) dressCleared(temp string, old int, st *sys.Stat, swap func() error) error {
-	fd, err := sys.PathAt(w.work, temp)
-	if err != nil {
-		return err
-	}
-	defer sys.Close(fd)
+func (w *Writer) dressCleared(fd, old int, st *sys.Stat, swap func() error) error {
 	if err := w.setMark(fd, layers.SuffixOpaque, layers.Opaque()); err != nil {
 		return err
 	}

@@ -150,7 +150,7 @@ func (s *Stack) indexedData(ref Ref, index string) (*Data, error) {
 	if err != nil || !slices.Contains(names, s.MarksPrefix+SuffixMetacopy) {
 		return nil, err
 	}
-	return s.describeData(ref, nil), nil
+	return s.DataOf(ref), nil
 }
 
 // DataOf tells where the data of an upper file lies that is a metacopy of the lower file ref.

@@ -255,15 +255,10 @@ func (fs *FS) openObject(n *node, e *layers.Entry, write bool, mode int) (int, e
 		}
 		return n.tree.stack.OpenData(data.Ref)
 	}
-	p, err := fs.pathFd(n)
-	if err != nil {
-		return -1, err
-	}
-	defer sys.Close(p)
 	if !write {
 		mode = sys.O_RDONLY
 	}
-	return sys.Reopen(p, mode|sys.O_NONBLOCK)
+	return fs.reopen(n, mode|sys.O_NONBLOCK)
 }
 
 // opened counts a handle of the kernel's; d is what it has open of a volume's file.

@@ -142,12 +142,7 @@ func (c *conn) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if !n.entry.Load().Upper || c.fs.cfg.Volatile && !n.tree.shared {
 		return fuse.OK
 	}
-	p, err := c.fs.pathFd(n)
-	if err != nil {
-		return c.fs.failed(n, "sync", err)
-	}
-	defer sys.Close(p)
-	fd, err := sys.Reopen(p, sys.O_RDONLY|sys.O_DIRECTORY)
+	fd, err := c.fs.reopen(n, sys.O_RDONLY|sys.O_DIRECTORY)
 	if err != nil {
 		return c.fs.failed(n, "sync", err)
 	}

@@ -33,12 +33,7 @@ func (c *conn) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 // openShared opens a volume's file for one handle.
 func (fs *FS) openShared(n *node, flags uint32) (*desc, error) {
 	mode := int(flags) & sys.O_ACCMODE
-	p, err := fs.pathFd(n)
-	if err != nil {
-		return nil, err
-	}
-	defer sys.Close(p)
-	fd, err := sys.Reopen(p, mode|sys.O_NONBLOCK)
+	fd, err := fs.reopen(n, mode|sys.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}

@@ -79,26 +79,16 @@ func (fs *FS) syncable(n *node, fh uint64) (*desc, error) {
 		}
 		return fs.file(n, false)
 	}
-	if n.entry.Load().Data() != nil {
-		return fs.openUpperPart(n)
+	if n.entry.Load().Data() != nil { // a metacopy: its data lies below, names and attributes are to be synced
+		fd, err := fs.reopen(n, sys.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		return newDesc(fd, false, false), nil
 	}
 	d, err := fs.file(n, n.tree.writer != nil)
 	if err == sys.EACCES {
 		d, err = fs.file(n, false)
 	}
 	return d, err
-}
-
-// openUpperPart opens what upper has of a metacopy: names and attributes are to be synced, its data lies below.
-func (fs *FS) openUpperPart(n *node) (*desc, error) {
-	p, err := fs.pathFd(n)
-	if err != nil {
-		return nil, err
-	}
-	defer sys.Close(p)
-	fd, err := sys.Reopen(p, sys.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	return newDesc(fd, false, false), nil
 }

@@ -29,6 +29,16 @@ func opened(n *node, reach func(*node, func(dir int, base string) error) error) 
 	return fd, nil
 }
 
+// reopen opens n's object with flags. The caller holds no lock.
+func (fs *FS) reopen(n *node, flags int) (int, error) {
+	p, err := fs.pathFd(n)
+	if err != nil {
+		return -1, err
+	}
+	defer sys.Close(p)
+	return sys.Reopen(p, flags)
+}
+
 // reach calls use with a directory and the name of n's object in it ("." is the directory itself) or, for an object
 // without a name, with its descriptor and "". Nobody gives the name to another object meanwhile. The caller holds no lock.
 func (fs *FS) reach(n *node, use func(dir int, base string) error) error {

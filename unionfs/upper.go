@@ -13,18 +13,15 @@ import (
 // limit bytes: the one door to copy-up. With cow.NoData a metacopy will do, where the upper may have them. Its parents
 // come first. EROFS: there is no upper. The caller holds no lock.
 func (fs *FS) ensureUpper(n *node, limit int64) error {
-	if e := n.entry.Load(); e.Upper && e.Data() == nil {
+	if limit == cow.NoData && !fs.cfg.Metacopy {
+		limit = cow.Whole
+	}
+	if has(n.entry.Load(), limit) {
 		return nil
 	}
 	w := n.tree.writer
 	if w == nil {
 		return sys.EROFS
-	}
-	if limit == cow.NoData && !fs.cfg.Metacopy {
-		limit = cow.Whole
-	}
-	if limit == cow.NoData && n.entry.Load().Upper {
-		return nil
 	}
 	if err := fs.ensureParents(n); err != nil {
 		return err
@@ -33,7 +30,7 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 	defer n.use().copyMu.Unlock()
 	e := n.entry.Load()
 	switch {
-	case e.Upper && (e.Data() == nil || limit == cow.NoData):
+	case has(e, limit):
 		return nil
 	case e.Upper:
 		return fs.complete(n, e.Data(), limit)
@@ -54,6 +51,11 @@ func (fs *FS) ensureUpper(n *node, limit int64) error {
 		d.release()
 	}
 	return nil
+}
+
+// has tells whether upper has the object of e, with the data that limit asks for.
+func has(e *layers.Entry, limit int64) bool {
+	return e.Upper && (e.Data() == nil || limit == cow.NoData)
 }
 
 // ensureParents makes sure that upper has a directory in which n is known: the first that can be had, for a plain user's

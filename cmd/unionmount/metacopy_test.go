@@ -51,6 +51,23 @@ func (s *site) inKernel(t *testing.T, script string) map[string]string {
 	return shown
 }
 
+// sameInKernel unmounts, and checks that a kernel overlay shows of the upper what we showed.
+func (s *site) sameInKernel(t *testing.T) {
+	t.Helper()
+	want := withTimes(t, s.mnt)
+	s.umount()
+	if d := differences(want, s.inKernel(t, "")); d != "" {
+		t.Errorf("the kernel shows another tree than we:\n%s", d)
+	}
+}
+
+// plainCopy copies what the mount shows into a plain directory.
+func (s *site) plainCopy(t *testing.T) string {
+	t.Helper()
+	mustShell(t, s.dir, "cp -a --preserve=all mnt plain")
+	return s.dir + "/plain"
+}
+
 // metacopies lists the files of a tree that carry the mark.
 func metacopies(t *testing.T, root string) (found []string) {
 	t.Helper()
@@ -81,8 +98,7 @@ func TestMetacopyUpperOfTheKernel(t *testing.T) {
 		if st := lstat(t, s.in("same")); st.Blocks*512 < 300_000 {
 			t.Errorf("a file of 300000 bytes shows %d blocks: tar takes it for a hole", st.Blocks)
 		}
-		plain := s.dir + "/plain"
-		mustShell(t, s.dir, "cp -a --preserve=all mnt plain")
+		plain := s.plainCopy(t)
 		for _, b := range []string{plain, s.mnt} {
 			mustShell(t, b, `
 echo more >> written; chmod 600 same; truncate -s 100 cut; mv renamed d/again; ln d/away d/away2
@@ -96,11 +112,7 @@ mv setid caps2; mv caps caps3`)
 		}
 		s.remount()
 		sameTree(t, "after a remount", plain, s.mnt)
-		want = withTimes(t, s.mnt)
-		s.umount()
-		if d := differences(want, s.inKernel(t, "")); d != "" {
-			t.Errorf("the kernel shows another tree than we:\n%s", d)
-		}
+		s.sameInKernel(t)
 	})
 }
 
@@ -125,8 +137,7 @@ func TestMetacopyLayersOfTheKernel(t *testing.T) {
 		if st := lstat(t, s.in("twice")); st.Blocks*512 < 300_000 {
 			t.Errorf("a file of 300000 bytes shows %d blocks", st.Blocks)
 		}
-		plain := s.dir + "/plain"
-		mustShell(t, s.dir, "cp -a --preserve=all mnt plain")
+		plain := s.plainCopy(t)
 		for _, b := range []string{plain, s.mnt} {
 			mustShell(t, b, "echo more >> same; chmod 600 twice; mv d/twice d/thrice; mv d2 d3; truncate -s 7 d3/in; ln written e2/hard; echo x >> hard3")
 		}
@@ -139,11 +150,7 @@ func TestMetacopyLayersOfTheKernel(t *testing.T) {
 		wantData("after the changes")
 		s.remount()
 		wantData("after a remount")
-		want = withTimes(t, s.mnt)
-		s.umount()
-		if d := differences(want, s.inKernel(t, "")); d != "" {
-			t.Errorf("the kernel shows another tree than we:\n%s", d)
-		}
+		s.sameInKernel(t)
 	})
 }
 
@@ -228,8 +235,7 @@ func TestMetacopyOfOurs(t *testing.T) {
 		s := newSite(t, 1)
 		mustShell(t, s.lowers[0], large)
 		s.mount("--io", io, "-o", "metacopy=on")
-		plain := s.dir + "/plain"
-		mustShell(t, s.dir, "cp -a --preserve=all mnt plain")
+		plain := s.plainCopy(t)
 		for _, b := range []string{plain, s.mnt} {
 			mustShell(t, b, metaOnly+"chmod 600 same; chown 7:8 written; touch -d 2012-02-02 caps; setfattr -n user.l -v w holes")
 		}
@@ -237,11 +243,7 @@ func TestMetacopyOfOurs(t *testing.T) {
 		s.wantMetacopies(t, ours...)
 		s.remount()
 		sameTree(t, "after a remount", plain, s.mnt)
-		want := withTimes(t, s.mnt)
-		s.umount()
-		if d := differences(want, s.inKernel(t, "")); d != "" {
-			t.Errorf("the kernel shows another tree than we:\n%s", d)
-		}
+		s.sameInKernel(t)
 		s.must("rm", s.name)
 		s.mount("--io", io)
 		for _, b := range []string{plain, s.mnt} {

@@ -14,7 +14,7 @@ import (
 
 // check refuses what can't be mounted before anything changes.
 func (e *Engine) check(r *Record) error {
-	if err := errors.Join(checkMachine(r), checkText(r)); err != nil {
+	if err := errors.Join(checkMachine(r), checkText(r), checkMarks(r)); err != nil {
 		return err
 	}
 	mnt, err := look("mountpoint", r.Mountpoint)
@@ -22,9 +22,6 @@ func (e *Engine) check(r *Record) error {
 		return err
 	}
 	r.Mountpoint = mnt.path // what the mount table will say
-	if r.Options.Metacopy && (r.Options.UserXattr || !sys.HasCap(sys.CAP_SYS_ADMIN)) {
-		return fail(ErrUnsupported, "option metacopy=on", "marks in user.* can't say it, since anybody may set those: leave it out, or mount as root without userxattr")
-	}
 	lowers, err := checkLayers(r.Layers)
 	if err != nil {
 		return err
@@ -66,6 +63,14 @@ func checkMachine(r *Record) error {
 		return fail(ErrUnsupported, fuseDevice, "%w: root can chmod 666 it", err)
 	} else {
 		_ = sys.Close(fd) // fusermount3 opens its own
+	}
+	return nil
+}
+
+// checkMarks refuses what marks in user.*, which anybody may set, can't say.
+func checkMarks(r *Record) error {
+	if r.Options.Metacopy && (r.Options.UserXattr || !sys.HasCap(sys.CAP_SYS_ADMIN)) {
+		return fail(ErrUnsupported, "option metacopy=on", "marks in user.* can't say it, since anybody may set those: leave it out, or mount as root without userxattr")
 	}
 	return nil
 }

@@ -77,11 +77,15 @@ func (g *Given) set(word, key, value string, has bool) error {
 			g.Redirect = value
 		}
 		return nil
-	case "writeback":
+	case "writeback", "metacopy":
 		if value != "on" && value != "off" {
 			return fail(ErrUsage, "option "+word, "want on or off")
 		}
-		g.HoldBack = value
+		if key == "metacopy" {
+			g.Metacopy = value == "on"
+		} else {
+			g.HoldBack = value
+		}
 		return nil
 	case "timeout":
 		sec, err := strconv.ParseFloat(value, 64)
@@ -90,12 +94,6 @@ func (g *Given) set(word, key, value string, has bool) error {
 		}
 		g.TimeoutMs = int64(math.Ceil(sec * 1000)) // 0 would be for ever
 		g.Coherent = sec == 0
-		return nil
-	case "metacopy":
-		if value != "on" && value != "off" {
-			return fail(ErrUsage, "option "+word, "want on or off")
-		}
-		g.Metacopy = value == "on"
 		return nil
 	case "index", "xino", "uuid", "nfs_export", "fsync", "default_permissions", "fast_ino",
 		"threaded", "subtype", "max_read", "big_writes", "nonempty":
